@@ -1,0 +1,15 @@
+//! Tidegate: a gateway in front of self-hosted machine-learning models.
+//!
+//! The modules stand in layers, low to high; a module uses lower layers only
+//! (`tests/tests/tidy.rs` fails on an upward or sideways use). Start reading at
+//! `exchange`, which is the life of a request.
+
+// Layer 0
+pub mod fault;
+pub mod id;
+pub mod metrics;
+pub mod name;
+pub mod shutdown;
+pub mod units;
+// Layer 1
+pub mod resource;

@@ -1,0 +1,87 @@
+//! The one place tasks are spawned through, so that shutdown can wait for them.
+//!
+//! Never decides when to shut down (`app` does). Used by every layer that runs
+//! anything beside its caller.
+
+use std::future::Future;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Tasks of one runtime and the signal that ends them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// A new, empty set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Spawns on the current runtime; [`Tasks::finish`] waits for it.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(self.tracker.track_future(task))
+    }
+
+    /// Spawns on the current thread's `LocalSet` or local runtime.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn_local<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        tokio::task::spawn_local(self.tracker.track_future(task))
+    }
+
+    /// Runs blocking work off the async threads.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn blocking<F, T>(&self, work: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let token = self.tracker.token();
+        tokio::task::spawn_blocking(move || {
+            let _token = token;
+            work()
+        })
+    }
+
+    /// Says that shutdown has begun.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Whether shutdown has begun.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Waits until shutdown begins. Cancel-safe.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Waits until every task has ended. Cancel-safe; call after [`Tasks::stop`].
+    pub async fn finish(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// Tasks under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.tracker.len()
+    }
+}
