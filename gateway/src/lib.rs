@@ -5,6 +5,7 @@
 //! `exchange`, which is the life of a request.
 
 // Layer 0
+pub mod event;
 pub mod fault;
 pub mod id;
 pub mod metrics;
@@ -13,3 +14,6 @@ pub mod shutdown;
 pub mod units;
 // Layer 1
 pub mod resource;
+// Layer 2
+pub mod identity;
+pub mod journal;

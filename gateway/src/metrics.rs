@@ -15,8 +15,10 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
+mod exchange;
 mod names;
 
+pub use exchange::ExchangeMetrics;
 pub use names::Metrics;
 
 /// Cells a value has before [`set_workers`] says how many there are.
@@ -241,7 +243,7 @@ impl Value for Histogram {
             bucket.set_cumulative_count(cumulative);
             buckets.push(bucket);
         }
-        histogram.set_bucket(buckets.into());
+        histogram.set_bucket(buckets);
         histogram.set_sample_count(self.count());
         let sum: u64 = self.0.iter().map(|cell| cell.sum_ns.load(Relaxed)).sum();
         histogram.set_sample_sum(sum as f64 / 1e9);
@@ -319,11 +321,11 @@ impl<V: Value> Family<V> {
                     pair
                 })
                 .collect();
-            metric.set_label(pairs.into());
+            metric.set_label(pairs);
             value.write(&mut metric);
             metrics.push(metric);
         }
-        family.set_metric(metrics.into());
+        family.set_metric(metrics);
         family
     }
 }
