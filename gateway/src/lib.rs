@@ -17,3 +17,5 @@ pub mod resource;
 // Layer 2
 pub mod identity;
 pub mod journal;
+// Layer 5
+pub mod exchange;
