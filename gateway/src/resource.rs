@@ -2,8 +2,8 @@
 //! Endpoint, after their check.
 //!
 //! `raw` mirrors the file; `check` alone makes the types here, with every
-//! problem told at once, so that nothing past it checks again. Never reads a
-//! file or the network. Used by every layer above.
+//! problem told at once, so that nothing past it checks again. Only `load` reads
+//! files, nothing the network. Used by every layer above.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +17,12 @@ use ipnet::IpNet;
 use crate::id::Digest;
 use crate::name::Name;
 use crate::units::Percent;
+
+pub mod load;
+pub mod problem;
+
+pub use load::{Document, Set, Source, check, load};
+pub use problem::Problem;
 
 /// `kind: GatewayConfig`: the gateway itself.
 #[derive(Debug, Clone, PartialEq)]
