@@ -19,3 +19,5 @@ pub mod identity;
 pub mod journal;
 // Layer 5
 pub mod exchange;
+// Layer 3
+pub mod policy;
