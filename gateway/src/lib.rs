@@ -17,6 +17,7 @@ pub mod resource;
 // Layer 2
 pub mod identity;
 pub mod journal;
+pub mod upstream;
 // Layer 5
 pub mod exchange;
 // Layer 3

@@ -1,0 +1,35 @@
+//! One HTTP/1.1 exchange with one replica, and the connections to replicas
+//! that one worker keeps.
+//!
+//! Never chooses a replica, never repeats an exchange, and uses a connection
+//! again only when both sides ended the message for certain. Called by
+//! `exchange` (and `runtime` for probes).
+
+mod pool;
+mod upload;
+mod wire;
+
+pub use pool::{Link, Peer, Pool, Response, Sending, Unsent};
+pub use upload::{Upload, UploadFault, Uploading, forbidden_in_trailers};
+
+/// Largest head of an answer, interim answers included (facts/bad-inputs.md
+/// row 76). At another value the gateway's memory per exchange changes with it.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Fields of an answer's head. hyper's parser keeps them on the stack up to 100.
+pub const HEAD_FIELDS_MAX: usize = 100;
+/// Interim answers (1xx) before the answer (row 72).
+pub const INTERIM_MAX: u8 = 8;
+/// Longest time a connect may take: a replica is near, and one that takes
+/// longer would be chosen again before it is known to be gone.
+pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Why an exchange with a replica failed. For the log; a caller sees none of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection: nothing was sent.
+    #[error("connect: {0}")]
+    Connect(String),
+    /// The connection ended, or what came is not HTTP as we accept it.
+    #[error("{0}")]
+    Answer(String),
+}
