@@ -5,12 +5,14 @@
 //! `exchange`, which is the life of a request.
 
 // Layer 0
+pub mod durable;
 pub mod event;
 pub mod fault;
 pub mod id;
 pub mod metrics;
 pub mod name;
 pub mod shutdown;
+pub mod state;
 pub mod units;
 // Layer 1
 pub mod resource;

@@ -1,0 +1,247 @@
+//! From batches of exchanges, through the collect policies, to the journal.
+//!
+//! Runs on the control runtime; never on the request path. A policy that fails
+//! drops its batch, counted: nothing passes a policy unseen. Started by `app`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::journal::{Journal, Record};
+use crate::metrics::Metrics;
+use crate::name::Name;
+use crate::outbox::{Collected, Inbox};
+use crate::policy::{CollectedExchange, Entry, Outcome};
+use crate::shutdown::Tasks;
+use crate::table::CollectEntry;
+
+/// Exchanges of a batch (DESIGN §6).
+const BATCH_MAX: usize = 256;
+/// Longest wait of an exchange for its batch.
+const BATCH_WAIT: Duration = Duration::from_millis(200);
+/// Bytes of bodies of a batch.
+const BATCH_BYTES_MAX: usize = 2 << 20;
+/// Batches of records that wait for the disk; past it the collector waits, the
+/// outbox fills, and drops are counted there.
+const WRITES_MAX: usize = 16;
+
+/// Exchanges that the same policies are asked about.
+struct Batch {
+    collect: Arc<[CollectEntry]>,
+    asked: u32,
+    exchanges: Vec<CollectedExchange>,
+    bytes: usize,
+    since: Instant,
+}
+
+/// Starts collecting into `<state>/modeldata`. Ends when every outbox is gone
+/// and everything taken is written.
+///
+/// # Errors
+///
+/// Where the folder cannot be made.
+pub fn start(
+    inbox: Inbox,
+    state: &Path,
+    gateway: &str,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+) -> std::io::Result<()> {
+    let journal = Journal::open(&state.join("modeldata"), gateway)?;
+    let (records, written) = mpsc::channel(WRITES_MAX);
+    let counts = Arc::clone(metrics);
+    drop(tasks.blocking(move || write(journal, written, &counts)));
+    let metrics = Arc::clone(metrics);
+    drop(tasks.spawn(async move { Collector { metrics, records }.run(inbox).await }));
+    Ok(())
+}
+
+struct Collector {
+    metrics: Arc<Metrics>,
+    records: mpsc::Sender<Vec<Record>>,
+}
+
+impl Collector {
+    async fn run(self, mut inbox: Inbox) {
+        let mut batches: Vec<Batch> = Vec::new();
+        loop {
+            let due = batches.iter().map(|batch| batch.since + BATCH_WAIT).min();
+            let next = async {
+                match due {
+                    Some(due) => tokio::time::timeout_at(due.into(), inbox.next()).await.ok(),
+                    None => Some(inbox.next().await),
+                }
+            };
+            match next.await {
+                Some(Some(collected)) => add(&mut batches, collected),
+                Some(None) => break,
+                None => {}
+            }
+            let now = Instant::now();
+            let (full, rest) = batches.into_iter().partition(|batch| batch.is_due(now));
+            batches = rest;
+            self.ask_all(full).await;
+        }
+        self.ask_all(batches).await;
+    }
+
+    async fn ask_all(&self, batches: Vec<Batch>) {
+        for batch in batches {
+            let records = self.ask(batch).await;
+            if !records.is_empty() && self.records.send(records).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Asks the batch's policies in order; what the last answers is kept.
+    async fn ask(&self, batch: Batch) -> Vec<Record> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for (place, one) in batch.collect.iter().enumerate() {
+            if batch.asked & (1 << place) == 0 {
+                continue;
+            }
+            let Some(policy) = &one.policy else {
+                self.count(&batch.exchanges, "dropped_policy");
+                return Vec::new();
+            };
+            let cut = cut(&batch.exchanges, one.body_bytes);
+            let shown = cut.as_deref().unwrap_or(&batch.exchanges);
+            match policy.collect(shown, entries).await {
+                Ok(answer) => entries = answer,
+                Err(fault) => {
+                    tracing::warn!(plugin = %policy.plugin(), %fault, "batch dropped");
+                    self.count(&batch.exchanges, "dropped_policy");
+                    return Vec::new();
+                }
+            }
+        }
+        entries.into_iter().filter_map(|entry| record(&batch.exchanges, entry)).collect()
+    }
+
+    fn count(&self, exchanges: &[CollectedExchange], result: &str) {
+        for exchange in exchanges {
+            count(&self.metrics, &exchange.request.endpoint, &exchange.version, result, 1);
+        }
+    }
+}
+
+fn count(metrics: &Metrics, endpoint: &Name, version: &Name, result: &str, n: u64) {
+    metrics.collect_entries.with(&[endpoint.as_str(), version.as_str(), result]).add(n);
+}
+
+impl Batch {
+    fn is_due(&self, now: Instant) -> bool {
+        self.exchanges.len() >= BATCH_MAX
+            || self.bytes >= BATCH_BYTES_MAX
+            || now.duration_since(self.since) >= BATCH_WAIT
+    }
+}
+
+fn add(batches: &mut Vec<Batch>, collected: Collected) {
+    let bytes = [&collected.exchange.request_body, &collected.exchange.response_body]
+        .into_iter()
+        .flatten()
+        .map(|body| body.data.len())
+        .sum::<usize>();
+    let same = batches.iter_mut().find(|batch| {
+        Arc::ptr_eq(&batch.collect, &collected.collect) && batch.asked == collected.asked
+    });
+    if let Some(batch) = same {
+        batch.exchanges.push(collected.exchange);
+        batch.bytes += bytes;
+    } else {
+        batches.push(Batch {
+            collect: collected.collect,
+            asked: collected.asked,
+            exchanges: vec![collected.exchange],
+            bytes,
+            since: Instant::now(),
+        });
+    }
+}
+
+/// The exchanges with bodies cut to what one policy is given; none where they
+/// fit as they are, which is the usual case.
+fn cut(exchanges: &[CollectedExchange], body_bytes: usize) -> Option<Vec<CollectedExchange>> {
+    let over = |exchange: &CollectedExchange| {
+        [&exchange.request_body, &exchange.response_body]
+            .into_iter()
+            .flatten()
+            .any(|body| body.data.len() > body_bytes || body_bytes == 0)
+    };
+    if !exchanges.iter().any(over) {
+        return None;
+    }
+    let mut cut = exchanges.to_vec();
+    for exchange in &mut cut {
+        for body in [&mut exchange.request_body, &mut exchange.response_body] {
+            if body_bytes == 0 {
+                *body = None;
+            } else if let Some(body) = body
+                && body.data.len() > body_bytes
+            {
+                body.data.truncate(body_bytes);
+                body.complete = false;
+            }
+        }
+    }
+    Some(cut)
+}
+
+fn record(exchanges: &[CollectedExchange], entry: Entry) -> Option<Record> {
+    let exchange = exchanges.get(entry.exchange?)?;
+    let outcome = match exchange.outcome {
+        Outcome::Answered => "answered",
+        Outcome::ModelError => "model-error",
+        Outcome::BrokenOff => "broken-off",
+        Outcome::Fault => "fault",
+    };
+    Some(Record {
+        endpoint: exchange.request.endpoint.clone(),
+        version: exchange.version.clone(),
+        designation: entry.designation.as_str(),
+        time_ms: exchange.started_ms,
+        request_id: exchange.request.id.clone(),
+        caller: exchange.caller.as_ref().map_or_else(String::new, |one| one.subject.clone()),
+        status: exchange.status,
+        outcome,
+        content_type: entry.content_type,
+        data: entry.data.to_vec(),
+    })
+}
+
+/// The disk's side, on a thread of its own.
+fn write(mut journal: Journal, mut batches: mpsc::Receiver<Vec<Record>>, metrics: &Metrics) {
+    let runtime = tokio::runtime::Handle::current();
+    loop {
+        let next = runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(1), batches.recv()).await
+        });
+        let now = Instant::now();
+        match next {
+            Ok(Some(records)) => {
+                for record in &records {
+                    let result = match journal.append(record, now) {
+                        Ok(()) => "taken",
+                        Err(error) => {
+                            tracing::error!(%error, "a collected entry could not be written");
+                            "dropped_disk"
+                        }
+                    };
+                    count(metrics, &record.endpoint, &record.version, result, 1);
+                }
+            }
+            Ok(None) => break,
+            Err(_) => {}
+        }
+        if let Err(error) = journal.tick(now) {
+            tracing::error!(%error, "collected entries could not be written");
+        }
+    }
+    if let Err(error) = journal.finish() {
+        tracing::error!(%error, "collected entries could not be finished");
+    }
+}

@@ -1,0 +1,194 @@
+//! What administrators are shown of the running state (SEMANTICS §12, §13).
+//!
+//! Plain records that serialise; never holds a secret. Made by `reconcile`,
+//! sent by `admin`.
+
+use serde::Serialize;
+
+use crate::name::Name;
+
+/// State of a version or an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum State {
+    /// On its way; not final.
+    Transitioning,
+    /// Answers; final.
+    Healthy,
+    /// Was healthy, does not answer now; not final.
+    Unhealthy,
+    /// Does not come up, `reason` says why in words; final.
+    Failed,
+}
+
+/// Replicas of a version, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ReplicaCounts {
+    /// That should be there.
+    pub wanted: u32,
+    /// That answer.
+    pub ready: u32,
+    /// On their way.
+    pub starting: u32,
+    /// That finish what they have.
+    pub draining: u32,
+}
+
+/// One version in an endpoint's status.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VersionStatus {
+    /// Its name.
+    pub name: Name,
+    /// Its state.
+    pub state: State,
+    /// Why, in words.
+    pub reason: String,
+    /// Its effective share, in percent.
+    pub traffic: f64,
+    /// Its replicas.
+    pub replicas: ReplicaCounts,
+}
+
+/// Something that is so, with the time since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What: `Ready`, `PolicyLoaded`, …
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Whether it is so.
+    pub status: bool,
+    /// Why, in words.
+    pub reason: String,
+    /// Since when, RFC 3339 in UTC.
+    pub since: String,
+}
+
+/// `status` of an endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// Its state.
+    pub state: State,
+    /// Why, in words.
+    pub reason: String,
+    /// The revision this is about.
+    pub observed_revision: u64,
+    /// What is so.
+    pub conditions: Vec<Condition>,
+    /// Its versions.
+    pub versions: Vec<VersionStatus>,
+}
+
+/// One known content of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PluginVersion {
+    /// Its digest.
+    pub digest: String,
+    /// When it came, RFC 3339 in UTC.
+    pub pushed: String,
+    /// `active` or `stored`.
+    pub state: &'static str,
+    /// Whether it is in memory.
+    pub live: bool,
+}
+
+/// The last swap of a plugin, done or refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct LastSwap {
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+    /// To which content.
+    pub digest: String,
+    /// `swapped` or `refused`.
+    pub result: String,
+    /// Why it was refused; empty where it was not.
+    pub reason: String,
+}
+
+/// `status` of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginStatus {
+    /// What decides now; none where nothing could be loaded.
+    pub active_digest: Option<String>,
+    /// Why nothing could be loaded; empty where something was.
+    pub reason: String,
+    /// Known contents, newest first.
+    pub versions: Vec<PluginVersion>,
+    /// The last swap.
+    pub last_swap: Option<LastSwap>,
+    /// Contents in memory: 1, but for the moment of a swap.
+    pub versions_live: u64,
+}
+
+/// A listener, as it is bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// `https://127.0.0.1:8443`.
+    pub url: String,
+}
+
+/// The gateway, as `GET /v1/status` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// The build.
+    pub version: &'static str,
+    /// Where callers connect.
+    pub listeners: Vec<ListenerStatus>,
+    /// Endpoints that are healthy, and all.
+    pub endpoints: EndpointCounts,
+    /// Plugins by name, with the active digest.
+    pub plugins: Vec<PluginSummary>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Endpoints, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct EndpointCounts {
+    /// Healthy ones.
+    pub ready: usize,
+    /// All.
+    pub total: usize,
+}
+
+/// A plugin in the gateway's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginSummary {
+    /// Its name.
+    pub name: Name,
+    /// What it decides.
+    pub role: &'static str,
+    /// What decides now.
+    pub active_digest: Option<String>,
+}
+
+/// What a push found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pushed {
+    /// The component's digest.
+    pub digest: String,
+    /// What it decides.
+    pub role: &'static str,
+    /// What it imports.
+    pub imports: Vec<String>,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// Whether it was not there before.
+    #[serde(skip)]
+    pub created: bool,
+}
+
+/// What a swap did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Swapped {
+    /// What decides now.
+    pub active_digest: String,
+    /// What decided before.
+    pub previous_digest: Option<String>,
+}

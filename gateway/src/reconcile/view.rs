@@ -1,0 +1,187 @@
+//! What administrators are shown: resources with their status.
+//!
+//! Reads the running state and changes nothing. Called by `admin`.
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::status::{
+    Condition, EndpointCounts, EndpointStatus, GatewayStatus, PluginStatus, PluginSummary, State,
+};
+use super::{Control, ControlError, RunningEndpoint, RunningPlugin};
+use crate::identity::KeyPair;
+use crate::resource::{Plugin, PluginSource};
+use crate::runtime::{LogLine, LogQuery};
+use crate::split;
+
+/// A resource for a plugin that no file describes.
+pub(super) fn shipped_document(spec: &Plugin) -> Value {
+    let source = match &spec.source {
+        PluginSource::Shipped(name) => json!({ "shipped": name }),
+        PluginSource::File(path) => json!({ "file": path }),
+    };
+    let headers: Vec<&str> = spec.headers.iter().map(http::HeaderName::as_str).collect();
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "Plugin",
+        "metadata": { "name": spec.name },
+        "spec": { "role": spec.role.as_str(), "source": source, "headers": headers },
+    })
+}
+
+fn with_status(document: &Value, revision: u64, status: Value) -> Value {
+    let mut whole = document.clone();
+    if let Some(map) = whole.as_object_mut() {
+        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("revision".to_owned(), revision.into());
+        }
+        map.insert("status".to_owned(), status);
+    }
+    whole
+}
+
+impl RunningEndpoint {
+    fn status(&self) -> EndpointStatus {
+        let shares: Vec<split::Share> = self
+            .versions
+            .iter()
+            .map(|version| split::Share {
+                weight: version.spec.traffic,
+                is_default: version.spec.default,
+                can_answer: version.fleet.can_answer(),
+            })
+            .collect();
+        let traffic = split::effective(&shares);
+        let versions: Vec<_> = self
+            .versions
+            .iter()
+            .zip(traffic)
+            .map(|(version, traffic)| version.status(traffic))
+            .collect();
+        let problem = self.bindings.problem();
+        let worst = versions.iter().find(|version| version.state != State::Healthy);
+        let answers = versions.iter().any(|version| version.replicas.ready > 0);
+        let (state, reason) = match (&problem, worst) {
+            (Some(problem), _) if !self.bindings.open() => (State::Failed, problem.clone()),
+            (_, Some(version)) => {
+                let state = if answers && version.state != State::Transitioning {
+                    State::Unhealthy
+                } else {
+                    version.state
+                };
+                (state, format!("version {}: {}", version.name, version.reason))
+            }
+            (Some(problem), None) => (State::Unhealthy, problem.clone()),
+            (None, None) => (State::Healthy, String::new()),
+        };
+        let conditions = vec![Condition {
+            kind: "PoliciesLoaded",
+            status: problem.is_none(),
+            reason: problem.unwrap_or_default(),
+            since: self.since.clone(),
+        }];
+        EndpointStatus { state, reason, observed_revision: self.revision, conditions, versions }
+    }
+
+    fn shown(&self) -> Value {
+        let status = serde_json::to_value(self.status()).unwrap_or_default();
+        with_status(&self.document, self.revision, status)
+    }
+}
+
+impl Control {
+    fn shown_plugin(&self, plugin: &RunningPlugin) -> Value {
+        let active = plugin.active.as_ref().ok().map(|loaded| loaded.digest().to_string());
+        let name = plugin.spec.name.as_str();
+        let live: Vec<String> = active.iter().cloned().collect();
+        let count = self.metrics.plugin_versions_live.with(&[name]).value();
+        let status = PluginStatus {
+            reason: plugin.active.as_ref().err().cloned().unwrap_or_default(),
+            versions: plugin.folder.versions(active.as_deref(), &live),
+            active_digest: active,
+            last_swap: plugin.record.last_swap.clone(),
+            versions_live: u64::try_from(count).unwrap_or(0),
+        };
+        with_status(&plugin.document, 1, serde_json::to_value(status).unwrap_or_default())
+    }
+
+    /// The gateway.
+    #[must_use]
+    pub fn status(&self) -> GatewayStatus {
+        let endpoints = self.endpoints.read();
+        let ready =
+            endpoints.values().filter(|one| one.status().state == State::Healthy).count();
+        let plugins = self.plugins.read();
+        let facts = self.facts.read();
+        GatewayStatus {
+            version: env!("CARGO_PKG_VERSION"),
+            listeners: facts.listeners.clone(),
+            endpoints: EndpointCounts { ready, total: endpoints.len() },
+            plugins: plugins
+                .values()
+                .map(|plugin| PluginSummary {
+                    name: plugin.spec.name.clone(),
+                    role: plugin.spec.role.as_str(),
+                    active_digest: plugin
+                        .active
+                        .as_ref()
+                        .ok()
+                        .map(|loaded| loaded.digest().to_string()),
+                })
+                .collect(),
+            warnings: facts.warnings.clone(),
+        }
+    }
+
+    /// Every endpoint with its status, by name.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Value> {
+        self.endpoints.read().values().map(|endpoint| endpoint.shown()).collect()
+    }
+
+    /// One endpoint with its status.
+    ///
+    /// # Errors
+    ///
+    /// 404.
+    pub fn endpoint(&self, name: &str) -> Result<Value, ControlError> {
+        Ok(self.endpoint_running(name)?.shown())
+    }
+
+    /// Every plugin with its status, by name.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<Value> {
+        self.plugins.read().values().map(|plugin| self.shown_plugin(plugin)).collect()
+    }
+
+    /// One plugin with its status.
+    ///
+    /// # Errors
+    ///
+    /// 404.
+    pub fn plugin(&self, name: &str) -> Result<Value, ControlError> {
+        Ok(self.shown_plugin(&*self.plugin_running(name)?))
+    }
+
+    /// The keys of an endpoint.
+    ///
+    /// # Errors
+    ///
+    /// 404 where there is no such endpoint, 409 where it has no keys.
+    pub fn endpoint_keys(&self, name: &str) -> Result<KeyPair, ControlError> {
+        self.endpoint_running(name)?;
+        self.keys.lock().pair(name).cloned().ok_or_else(|| {
+            ControlError::Conflict(format!("endpoint {name} has no keys: its auth mode is none"))
+        })
+    }
+
+    /// Lines of the replicas' output, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// 404 where there is no such endpoint.
+    pub fn logs(&self, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, ControlError> {
+        self.endpoint_running(query.endpoint.as_str())?;
+        Ok(self.machine.logs(query))
+    }
+}
