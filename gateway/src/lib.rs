@@ -9,6 +9,7 @@ pub mod durable;
 pub mod event;
 pub mod fault;
 pub mod id;
+pub mod log;
 pub mod metrics;
 pub mod name;
 pub mod shutdown;
@@ -24,3 +25,4 @@ pub mod upstream;
 pub mod exchange;
 // Layer 3
 pub mod policy;
+pub mod runtime;

@@ -6,10 +6,12 @@
 //! `exchange` (and `runtime` for probes).
 
 mod pool;
+mod probe;
 mod upload;
 mod wire;
 
 pub use pool::{Link, Peer, Pool, Response, Sending, Unsent};
+pub use probe::{ProbeError, probe};
 pub use upload::{Upload, UploadFault, Uploading, forbidden_in_trailers};
 
 /// Largest head of an answer, interim answers included (facts/bad-inputs.md

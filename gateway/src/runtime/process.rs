@@ -1,0 +1,231 @@
+//! One replica that is a process of this machine: started through the guard,
+//! watched, started again when it dies, ended when it is to.
+//!
+//! Never outlives the gateway: the guard ends it when the pipe that this task
+//! holds is closed, however that comes. One task per replica, spawned by
+//! `runtime`.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinHandle;
+
+use super::backoff::Backoff;
+use super::command::{Launch, launch};
+use super::guard;
+use super::output::{self, Output};
+use super::watch::{ReadySince, watch};
+use super::{Place, ReplicaEvent};
+use crate::log::Target;
+use crate::resource::Process;
+
+/// How long the guard may take past `grace` to end everything, before it is
+/// killed itself.
+const GUARD_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the rest of the output may take after the end.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How one life of the replica ended.
+struct End {
+    reason: String,
+    ready_for: Duration,
+}
+
+/// Keeps the replica running until it is to end.
+pub(super) async fn run(place: Arc<Place>, process: Process) {
+    let mut backoff = Backoff::default();
+    let mut output = None;
+    loop {
+        let end = match open(&place, &mut output) {
+            Ok(output) => live(&place, &process, output).await,
+            Err(reason) => Some(End {
+                reason,
+                ready_for: Duration::ZERO,
+            }),
+        };
+        let Some(end) = end else { return };
+        let wait = backoff.next(end.ready_for);
+        if !place.back_off(end.reason, wait).await {
+            return;
+        }
+    }
+}
+
+/// The replica's log, opened once.
+fn open<'a>(place: &Place, output: &'a mut Option<Output>) -> Result<&'a Output, String> {
+    if output.is_none() {
+        let machine = &place.machine.0;
+        let (endpoint, version) = (&place.spec.endpoint, &place.spec.version.name);
+        let logs = machine.state.join("logs");
+        let file = output::file(&logs, endpoint, version, place.id.as_str());
+        let lines = machine
+            .writer
+            .open(Target::File(file), output::ROTATION)
+            .map_err(|error| format!("its log cannot be written: {error}"))?;
+        *output = Some(Output::new(lines));
+    }
+    output.as_ref().ok_or_else(String::new)
+}
+
+/// One life, from start to end; none: it was to end, and has.
+async fn live(place: &Place, process: &Process, output: &Output) -> Option<End> {
+    let failed = |reason: String| {
+        output.note(&reason);
+        Some(End {
+            reason,
+            ready_for: Duration::ZERO,
+        })
+    };
+    let port = match place.machine.claim_port() {
+        Ok(port) => port,
+        Err(error) => return failed(format!("no port for it: {error}")),
+    };
+    let launch = match launch(process, port.port, |name| std::env::var_os(name)) {
+        Ok(launch) => launch,
+        Err(error) => return failed(error.to_string()),
+    };
+    output.begin();
+    let mut guarded = match start(place, &launch, process.grace, output) {
+        Ok(guarded) => guarded,
+        Err(error) => return failed(format!("the guard could not be started: {error}")),
+    };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port));
+    output.note(&format!("starting on port {}", port.port));
+    let id = place.id.clone();
+    tracing::info!(endpoint = %place.spec.endpoint, replica = %id, %address, "replica is starting");
+    place.tell(ReplicaEvent::Starting { id, address }).await;
+
+    let mut since = ReadySince::default();
+    let ended = tokio::select! {
+        biased;
+        () = place.ending.asked.cancelled() => None,
+        status = guarded.run(&launch) => Some(status),
+        () = watch(place, address, &mut since) => None,
+    };
+    let Some(status) = ended else {
+        output.note("stopping");
+        let how = guarded.end(process.grace).await;
+        output.note(&how);
+        return None;
+    };
+    guarded.finish_output().await;
+    let how = describe(status, since.is_ready());
+    output.note(&how);
+    let tail = output.tail();
+    let reason = if tail.is_empty() {
+        format!("{how}; it wrote nothing")
+    } else {
+        format!("{how}; last lines of its output:\n{tail}")
+    };
+    let id = place.id.clone();
+    place
+        .tell(ReplicaEvent::Exited {
+            id,
+            reason: reason.clone(),
+        })
+        .await;
+    Some(End {
+        reason,
+        ready_for: since.ready_for(),
+    })
+}
+
+/// A replica's guard, the pipe that keeps it, and the task that takes its output.
+struct Guarded {
+    child: Child,
+    /// Closed, the guard ends everything.
+    pipe: Option<ChildStdin>,
+    output: JoinHandle<()>,
+}
+
+fn start(place: &Place, launch: &Launch, grace: Duration, output: &Output) -> io::Result<Guarded> {
+    let (reader, writer) = io::pipe()?;
+    let mut command = Command::new(&place.machine.0.guard);
+    command
+        .args(guard::arguments(launch, grace))
+        .current_dir(&launch.dir)
+        // The guard's own environment is empty, because it may run as root
+        // where the model does not; it gets the model's by the pipe.
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
+    let mut child = command.spawn()?;
+    // The writing ends of the output's pipe are in `command`.
+    drop(command);
+    let pipe = child.stdin.take();
+    let taken = output.clone().take(reader);
+    let id = place.id.clone();
+    let output = place.machine.0.tasks.spawn(async move {
+        if let Err(error) = taken.await {
+            tracing::warn!(replica = %id, %error, "the replica's output was lost");
+        }
+    });
+    Ok(Guarded {
+        child,
+        pipe,
+        output,
+    })
+}
+
+impl Guarded {
+    /// Hands the environment over and waits for the end. Cancel-safe but for
+    /// the environment: dropped before that is sent, the guard ends.
+    async fn run(&mut self, launch: &Launch) -> io::Result<ExitStatus> {
+        if let Some(pipe) = &mut self.pipe {
+            // An error means that the guard is gone, which its status tells.
+            let _ = pipe.write_all(&guard::environment(&launch.env)).await;
+        }
+        self.child.wait().await
+    }
+
+    /// Ends the replica: all of it is gone when this returns.
+    async fn end(mut self, grace: Duration) -> String {
+        drop(self.pipe.take());
+        let ended = tokio::time::timeout(grace + GUARD_PATIENCE, self.child.wait()).await;
+        let how = match ended {
+            Ok(status) => describe(status, true),
+            Err(_) => {
+                // Only where a process cannot be killed, as on a dead disk.
+                tracing::error!("a replica's guard did not end; it is killed");
+                let _ = self.child.kill().await;
+                "could not be ended".to_owned()
+            }
+        };
+        self.finish_output().await;
+        how
+    }
+
+    async fn finish_output(&mut self) {
+        let rest = tokio::time::timeout(OUTPUT_PATIENCE, &mut self.output).await;
+        if rest.is_err() {
+            self.output.abort();
+        }
+    }
+}
+
+/// `exited with status 3`, as the guard passed it on.
+fn describe(status: io::Result<ExitStatus>, ready: bool) -> String {
+    let how = match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => match guard::signal_of(code) {
+                Some(name) => format!("was ended by {name}"),
+                None => format!("exited with status {code}"),
+            },
+            (None, Some(signal)) => format!("lost its guard to signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        },
+        Err(error) => format!("was lost: {error}"),
+    };
+    if ready {
+        how
+    } else {
+        format!("{how} before it was ready")
+    }
+}
