@@ -327,11 +327,18 @@ impl Rotated {
 
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            if self.bytes >= self.rotation.bytes_max {
-                self.rotate()?;
-            }
-            let room = usize::try_from(self.rotation.bytes_max - self.bytes).unwrap_or(usize::MAX);
-            let (now, later) = bytes.split_at(whole_lines(bytes, room));
+            let room = self.rotation.bytes_max.saturating_sub(self.bytes);
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let fits = match whole_lines(bytes, room) {
+                0 if self.bytes > 0 => {
+                    self.rotate()?;
+                    continue;
+                }
+                // A line longer than a file has one alone: none is split.
+                0 => first_line(bytes),
+                fits => fits,
+            };
+            let (now, later) = bytes.split_at(fits);
             self.file.write_all(now)?;
             self.bytes += now.len() as u64;
             bytes = later;
@@ -375,19 +382,19 @@ fn append_to(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// How many of `bytes` to write where there is room for `room`: whole lines,
-/// and at least one, because a line is never split over two files.
+/// How many of `bytes` are whole lines within `room`.
 fn whole_lines(bytes: &[u8], room: usize) -> usize {
-    let fits = bytes.get(..room).unwrap_or(bytes);
-    if fits.len() == bytes.len() {
+    let Some(fits) = bytes.get(..room) else {
         return bytes.len();
-    }
-    let end = |found: usize| found + 1;
-    match fits.iter().rposition(|b| *b == b'\n') {
-        Some(found) => end(found),
-        None => bytes
-            .iter()
-            .position(|b| *b == b'\n')
-            .map_or(bytes.len(), end),
-    }
+    };
+    fits.iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |end| end + 1)
+}
+
+fn first_line(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(bytes.len(), |end| end + 1)
 }
