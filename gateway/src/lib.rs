@@ -16,7 +16,11 @@ pub mod shutdown;
 pub mod state;
 pub mod units;
 // Layer 1
+pub mod balance;
+pub mod breaker;
+pub mod queue;
 pub mod resource;
+pub mod split;
 // Layer 2
 pub mod identity;
 pub mod journal;
@@ -24,5 +28,6 @@ pub mod upstream;
 // Layer 5
 pub mod exchange;
 // Layer 3
+pub mod fleet;
 pub mod policy;
 pub mod runtime;

@@ -1,0 +1,129 @@
+//! The load of the last hour, a cell per minute: what `tidegate plan` goes by.
+//!
+//! Bounded: 60 cells, used again in turn.
+
+use std::time::{Duration, Instant};
+
+/// Cells.
+const MINUTES: usize = 60;
+
+/// One minute's load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Minute {
+    /// How many minutes ago it was; 0 is the running one.
+    pub ago: u32,
+    /// Requests that came.
+    pub requests: u64,
+    /// Requests that ended.
+    pub finished: u64,
+    /// For how long those held their slots, summed up.
+    pub held: Duration,
+    /// The most that ran and waited at one moment.
+    pub peak: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Load {
+    start: Instant,
+    minute: u64,
+    arrived: u64,
+    cells: [Minute; MINUTES],
+}
+
+impl Load {
+    pub(super) fn new(start: Instant) -> Self {
+        Self {
+            start,
+            minute: 0,
+            arrived: 0,
+            cells: [Minute::default(); MINUTES],
+        }
+    }
+
+    /// Takes what runs and waits at `now`; `arrived` is the number of requests
+    /// that ever came.
+    pub(super) fn at(&mut self, now: Instant, arrived: u64, busy: u32, queued: u32) {
+        self.turn(now);
+        let came = arrived.saturating_sub(self.arrived);
+        self.arrived = arrived;
+        if let Some(cell) = self.cell() {
+            cell.requests += came;
+            cell.peak = cell.peak.max(busy.saturating_add(queued));
+        }
+    }
+
+    /// Takes the time one request held its slot. After [`Load::at`] of the same
+    /// moment.
+    pub(super) fn held(&mut self, held: Duration) {
+        if let Some(cell) = self.cell() {
+            cell.finished += 1;
+            cell.held = cell.held.saturating_add(held);
+        }
+    }
+
+    /// Every minute there was, the oldest first.
+    pub(super) fn minutes(&mut self, now: Instant) -> Vec<Minute> {
+        self.turn(now);
+        let known = self.minute.min(MINUTES as u64 - 1);
+        let cell = |ago: u64| {
+            let place = (self.minute - ago) as usize % MINUTES;
+            let ago = u32::try_from(ago).unwrap_or(u32::MAX);
+            self.cells.get(place).map(|cell| Minute { ago, ..*cell })
+        };
+        (0..=known).rev().filter_map(cell).collect()
+    }
+
+    fn cell(&mut self) -> Option<&mut Minute> {
+        self.cells.get_mut(self.minute as usize % MINUTES)
+    }
+
+    /// Empties the cells of minutes that began since the last time.
+    fn turn(&mut self, now: Instant) {
+        let minute = now.duration_since(self.start).as_secs() / 60;
+        if minute <= self.minute {
+            return;
+        }
+        let empty = (minute - self.minute).min(MINUTES as u64);
+        for back in 0..empty {
+            if let Some(cell) = self.cells.get_mut((minute - back) as usize % MINUTES) {
+                *cell = Minute::default();
+            }
+        }
+        self.minute = minute;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_that_are_over_an_hour_old_are_forgotten() {
+        let start = Instant::now();
+        let mut load = Load::new(start);
+        load.at(start, 3, 2, 1);
+        load.held(Duration::from_secs(2));
+        load.at(start + Duration::from_secs(61), 5, 1, 0);
+        let minutes = load.minutes(start + Duration::from_secs(61));
+        assert_eq!(minutes.len(), 2);
+        let first = Minute {
+            ago: 1,
+            requests: 3,
+            finished: 1,
+            held: Duration::from_secs(2),
+            peak: 3,
+        };
+        assert_eq!(minutes[0], first);
+        assert_eq!(minutes[1].requests, 2);
+        let later = load.minutes(start + Duration::from_secs(60 * 60 + 30));
+        assert_eq!(later.len(), 60);
+        assert_eq!(later[0].requests, 2);
+        let all: u64 = load
+            .minutes(start + Duration::from_secs(9_000))
+            .iter()
+            .map(|m| m.requests)
+            .sum();
+        assert_eq!(all, 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! Tests of the split: golden cases, properties, and the movement of draws.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn share(percent: u32, is_default: bool, can_answer: bool) -> Share {
+    Share {
+        weight: Percent::from_percent(percent).unwrap(),
+        is_default,
+        can_answer,
+    }
+}
+
+/// `D` marks the default, `-` one that cannot answer.
+#[track_caller]
+fn check(versions: &[(u32, &str)], expected: &[u32]) {
+    let shares: Vec<Share> = versions
+        .iter()
+        .map(|(percent, marks)| share(*percent, marks.contains('D'), !marks.contains('-')))
+        .collect();
+    assert_eq!(effective(&shares), expected);
+}
+
+#[test]
+fn the_golden_cases_of_the_original() {
+    check(&[(20, "D")], &[10_000]);
+    check(&[(20, "D"), (10, "")], &[9_000, 1_000]);
+    check(&[(20, ""), (40, "D")], &[2_000, 8_000]);
+    check(&[(10, ""), (30, ""), (0, "D")], &[1_000, 3_000, 6_000]);
+    check(&[(80, "D"), (20, "")], &[8_000, 2_000]);
+}
+
+#[test]
+fn the_share_of_a_version_that_cannot_answer_goes_to_the_default() {
+    check(&[(80, "D"), (20, "-")], &[10_000, 0]);
+    check(&[(0, "D"), (60, "-"), (40, "")], &[6_000, 0, 4_000]);
+}
+
+#[test]
+fn without_the_default_it_goes_to_the_others_in_proportion() {
+    check(&[(50, "D-"), (30, ""), (20, "")], &[0, 6_000, 4_000]);
+    check(
+        &[(97, "D-"), (1, ""), (1, ""), (1, "")],
+        &[0, 3_334, 3_333, 3_333],
+    );
+    check(&[(50, "D-"), (30, "-"), (20, "")], &[0, 0, 10_000]);
+}
+
+#[test]
+fn where_none_can_answer_nothing_moves() {
+    check(&[(80, "D-"), (20, "-")], &[8_000, 2_000]);
+}
+
+#[test]
+fn a_version_without_a_share_is_not_given_one_because_others_fail() {
+    check(&[(100, "D-"), (0, "")], &[10_000, 0]);
+}
+
+#[test]
+fn a_draw_falls_on_nobody_where_no_weight_is_over_zero() {
+    assert_eq!(rendezvous(7, &[]), None);
+    assert_eq!(rendezvous(7, &[("blue", 0)]), None);
+    assert_eq!(rendezvous(7, &[("blue", 0), ("green", 1)]), Some(1));
+}
+
+/// Draws that are uniform enough for counting: the odd multiples of 2^64/φ.
+fn draws(count: u64) -> impl Iterator<Item = u64> {
+    (1..=count).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+#[test]
+fn draws_follow_the_weights_by_chi_square() {
+    let candidates = [("blue", 8_000), ("green", 1_500), ("red", 500)];
+    let mut seen = [0_u32; 3];
+    for draw in draws(100_000) {
+        seen[rendezvous(draw, &candidates).unwrap()] += 1;
+    }
+    let chi: f64 = candidates
+        .iter()
+        .zip(seen)
+        .map(|((_, weight), seen)| {
+            let expected = f64::from(*weight) * 10.0;
+            (f64::from(seen) - expected).powi(2) / expected
+        })
+        .sum();
+    // 13.8 is the 99.9th percentile with two degrees of freedom.
+    assert!(chi < 13.8, "{chi} for {seen:?}");
+}
+
+#[test]
+fn a_change_of_weights_moves_as_few_draws_as_it_must() {
+    let before = [("blue", 8_000), ("green", 2_000)];
+    let after = [("blue", 7_000), ("green", 3_000)];
+    let mut moved = 0;
+    for draw in draws(20_000) {
+        let (old, new) = (rendezvous(draw, &before), rendezvous(draw, &after));
+        assert!(
+            !(old == Some(1) && new == Some(0)),
+            "a draw moved against the change"
+        );
+        moved += u32::from(old != new);
+    }
+    // A tenth of the traffic moves, and nothing else does.
+    assert!((1_800..2_200).contains(&moved), "{moved}");
+}
+
+#[test]
+fn the_order_of_candidates_does_not_matter() {
+    for draw in draws(1_000) {
+        let there = rendezvous(draw, &[("a", 1), ("b", 2), ("c", 3)]).unwrap();
+        let back = rendezvous(draw, &[("c", 3), ("b", 2), ("a", 1)]).unwrap();
+        assert_eq!(there, 2 - back);
+    }
+}
+
+prop_compose! {
+    fn any_shares()(parts in prop::collection::vec((0_u32..=10_000, any::<bool>()), 1..=6),
+                    whole in 1_u32..=10_000, default in any::<prop::sample::Index>())
+        -> Vec<Share> {
+        let sum: u32 = parts.iter().map(|part| part.0).sum::<u32>().max(1);
+        let default = default.index(parts.len());
+        parts.iter().enumerate().map(|(place, (part, can_answer))| Share {
+            weight: Percent::from_hundredths((u64::from(*part) * u64::from(whole) / u64::from(sum)) as u32).unwrap(),
+            is_default: place == default,
+            can_answer: *can_answer,
+        }).collect()
+    }
+}
+
+proptest! {
+    #[test]
+    fn shares_always_sum_to_the_whole(shares in any_shares()) {
+        prop_assert_eq!(effective(&shares).iter().sum::<u32>(), WHOLE);
+    }
+
+    #[test]
+    fn nobody_who_can_answer_loses_anything(shares in any_shares()) {
+        for (now, share) in effective(&shares).into_iter().zip(&shares) {
+            if share.can_answer {
+                prop_assert!(now >= hundredths(share.weight));
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_cannot_answer_gets_nothing_while_one_with_a_share_can(shares in any_shares()) {
+        let now = effective(&shares);
+        let somebody = now.iter().zip(&shares).any(|(own, share)| share.can_answer && *own > 0);
+        for (own, share) in now.iter().zip(&shares) {
+            prop_assert!(share.can_answer || *own == 0 || !somebody);
+        }
+    }
+
+    #[test]
+    fn a_draw_falls_on_a_weight_over_zero(draw: u64, weights in prop::collection::vec(0_u32..=10_000, 0..=6)) {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let candidates: Vec<(&str, u32)> = names.into_iter().zip(weights).collect();
+        match rendezvous(draw, &candidates) {
+            Some(place) => prop_assert!(candidates[place].1 > 0),
+            None => prop_assert!(candidates.iter().all(|candidate| candidate.1 == 0)),
+        }
+    }
+}
