@@ -1,0 +1,152 @@
+//! How a gateway of a test is set up and spawned.
+//!
+//! Writes a GatewayConfig with free ports and an access log in the test's own
+//! folder. Used through `Gateway`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use super::Gateway;
+use crate::{root, target};
+
+/// A gateway that is not started yet.
+#[derive(Debug)]
+pub struct Setup {
+    resources: String,
+    threads: u32,
+    spec: String,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Setup {
+    /// With these Endpoint and Plugin resources (YAML documents), two workers.
+    #[must_use]
+    pub fn new(resources: &str) -> Self {
+        Self {
+            resources: resources.to_owned(),
+            threads: 2,
+            spec: String::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// With this many workers.
+    #[must_use]
+    pub fn threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// With another line in the GatewayConfig's `spec`, as `limits: { … }`.
+    #[must_use]
+    pub fn spec(mut self, line: &str) -> Self {
+        self.spec.push_str(&format!("  {line}\n"));
+        self
+    }
+
+    /// With a file beside the resource file, under its relative name.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        self.files
+            .push((name.to_owned(), content.as_ref().to_vec()));
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// With its log, where it does not come up.
+    #[must_use]
+    pub fn start(self) -> Gateway {
+        let folder = TempDir::with_prefix("tidegate-").unwrap();
+        self.write(folder.path());
+        let child = spawn(folder.path());
+        let mut gateway = Gateway {
+            child,
+            folder,
+            run: serde_json::Value::Null,
+        };
+        gateway.wait_up();
+        gateway
+    }
+
+    fn write(&self, folder: &Path) {
+        let access = folder.join("access.log");
+        let config = format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayConfig\nmetadata: {{ name: default }}\n\
+             spec:\n  threads: {}\n  listeners:\n\
+             \x20   - {{ name: http, address: 127.0.0.1:0, tls: {{ mode: none }} }}\n\
+             \x20   - {{ name: https, address: 127.0.0.1:0, tls: {{ mode: development }} }}\n\
+             \x20 admin: {{ address: 127.0.0.1:0 }}\n\
+             \x20 accessLog: {{ format: json, to: {} }}\n{}",
+            self.threads,
+            access.display(),
+            self.spec
+        );
+        fs::write(folder.join("gateway.yaml"), config).unwrap();
+        fs::write(folder.join("resources.yaml"), &self.resources).unwrap();
+        for (name, content) in &self.files {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+    }
+}
+
+/// Starts the binary on a folder that is written; its output is appended to
+/// `gateway.log`.
+pub(super) fn spawn(folder: &Path) -> Child {
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("gateway.log"));
+    let log = log.unwrap();
+    let mut run = Command::new(binary());
+    run.args([
+        "run",
+        "-f",
+        "gateway.yaml",
+        "-f",
+        "resources.yaml",
+        "--state",
+        "state",
+    ]);
+    run.current_dir(folder).stdin(Stdio::null());
+    run.stdout(log.try_clone().unwrap()).stderr(log);
+    run.spawn().expect("tidegate starts")
+}
+
+/// The binary under test: `TIDEGATE_BIN`, else the debug build, made once.
+///
+/// # Panics
+///
+/// Where it does not build.
+#[must_use]
+pub fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let found = BINARY.get_or_init(|| {
+        if let Some(set) = std::env::var_os("TIDEGATE_BIN") {
+            return set.into();
+        }
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args([
+            "build",
+            "--quiet",
+            "--package",
+            "tidegate",
+            "--bin",
+            "tidegate",
+        ]);
+        assert!(
+            cargo.current_dir(root()).status().unwrap().success(),
+            "tidegate does not build"
+        );
+        target().join("debug/tidegate")
+    });
+    found.clone()
+}
