@@ -18,8 +18,14 @@ use crate::id::Digest;
 use crate::name::Name;
 use crate::units::Percent;
 
+mod check;
+mod defaults;
 pub mod load;
+mod node;
 pub mod problem;
+pub mod raw;
+mod read;
+mod suggest;
 
 pub use load::{Document, Set, Source, check, load};
 pub use problem::Problem;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+mod text;
+
 /// Longest duration, a hundred years: timers add it to a clock, and far larger
 /// ones overflow there.
 const DURATION_MAX_MS: u64 = 36_500 * 86_400_000;
