@@ -1,0 +1,253 @@
+//! `tidegate run`: composes everything, in order, and takes it down in order.
+//!
+//! Holds no rule of its own. Up: resources, state folder, plugins and replicas,
+//! listeners, admin. Down: listeners drain, then replicas stop, then what was
+//! collected is written. Called by `main`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::collector;
+use crate::exchange::Shared;
+use crate::identity::Key;
+use crate::listen;
+use crate::log::{Lines, Rotation, Target, Writer};
+use crate::metrics::{self, Metrics};
+use crate::outbox::{self, Inbox};
+use crate::reconcile::status::ListenerStatus;
+use crate::reconcile::{Control, ControlOptions};
+use crate::resource::{AccessLog, AuthMode, GatewayConfig, Set};
+use crate::shutdown::Tasks;
+use crate::state::{RunFile, StateFolder};
+use crate::table::Table;
+
+/// Threads of the control runtime: one that may be busy with a plugin's
+/// settings, and one that answers probes meanwhile.
+const CONTROL_THREADS: usize = 2;
+/// After the drain: what was collected is written, logs are flushed.
+const FINISH_MAX: Duration = Duration::from_secs(10);
+
+/// What `tidegate run` was told.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The checked resources.
+    pub set: Set,
+    /// The state folder.
+    pub state: StateFolder,
+    /// Our own binary, for `replica-guard`.
+    pub guard: PathBuf,
+}
+
+/// Runs a gateway until it is told to stop. `say` prints for a person.
+///
+/// # Errors
+///
+/// Where it cannot serve at all: the state folder is taken, a port is taken, a
+/// certificate is missing. Nothing is left running.
+pub fn run(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+    let workers = workers(&options.set.config);
+    metrics::set_workers(workers);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(serve(options, say));
+    runtime.shutdown_timeout(FINISH_MAX);
+    result
+}
+
+fn workers(config: &GatewayConfig) -> usize {
+    config.threads.map_or_else(
+        || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        std::num::NonZeroUsize::get,
+    )
+}
+
+async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+    let RunOptions { set, state, guard } = options;
+    let _lock = state.lock()?;
+    keep_to_ourselves();
+    let metrics = Metrics::new()?;
+    let tasks = Tasks::new();
+    let table = Arc::new(Table::default());
+    let config = set.config.clone();
+    let token = state.token(|| Key::generate().ok().map(|key| key.reveal().to_owned()))?;
+    let mut signals = Signals::new()?;
+
+    let control = Control::start(
+        ControlOptions {
+            state: state.path().to_owned(),
+            guard,
+            metrics: Arc::clone(&metrics),
+            table: Arc::clone(&table),
+            tasks: tasks.clone(),
+        },
+        set.clone(),
+    )
+    .await?;
+    let collecting = Tasks::new();
+    let (outbox, inbox) = outbox::outbox(&metrics);
+    let up = Up { config: &config, state: &state, control: &control };
+    let shared = Arc::new(Shared {
+        table,
+        metrics: Arc::clone(&metrics),
+        outbox,
+        access: up.access_log()?,
+        limits: Arc::new(config.limits.clone()),
+        trusted_proxies: config.trusted_proxies.clone(),
+        tasks: Tasks::new(),
+    });
+    let result = up.serve(&set, &shared, (inbox, &collecting), token, &mut signals, say).await;
+    // Replicas go last, however it ended.
+    control.stop().await;
+    state.clear_run();
+    drop(shared);
+    drop(control);
+    let finished = tokio::time::timeout(FINISH_MAX, collecting.finish()).await;
+    if finished.is_err() {
+        tracing::warn!("what was collected could not all be written in {FINISH_MAX:?}");
+    }
+    result
+}
+
+/// What is needed to come up, once replicas start.
+struct Up<'a> {
+    config: &'a GatewayConfig,
+    state: &'a StateFolder,
+    control: &'a Arc<Control>,
+}
+
+impl Up<'_> {
+    fn access_log(&self) -> anyhow::Result<Option<Lines>> {
+        let target = match &self.config.access_log {
+            AccessLog::None => return Ok(None),
+            AccessLog::Stdout => Target::Stdout,
+            AccessLog::Stderr => Target::Stderr,
+            AccessLog::File(path) => Target::File(path.clone(), Rotation::default()),
+        };
+        Ok(Some(Writer::start()?.lines(target)))
+    }
+
+    async fn serve(
+        &self,
+        set: &Set,
+        shared: &Arc<Shared>,
+        collector: (Inbox, &Tasks),
+        token: zeroize::Zeroizing<String>,
+        signals: &mut Signals,
+        say: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<()> {
+        let (inbox, collecting) = collector;
+        let gateway = self.gateway_name();
+        collector::start(inbox, self.state.path(), &gateway, &shared.metrics, collecting)?;
+        let listening =
+            listen::start(self.config, self.state.path(), Arc::clone(shared), self.control.tasks())?;
+        let admin =
+            admin::start(&self.config.admin, token, Arc::clone(self.control)).await?;
+        let listeners: Vec<ListenerStatus> = listening
+            .addresses()
+            .iter()
+            .map(|one| ListenerStatus { name: one.name.clone(), url: one.url.clone() })
+            .collect();
+        self.control.tell_facts(listeners.clone(), listening.warnings().to_vec());
+        self.state.write_run(&RunFile {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            admin: admin.url().to_owned(),
+            listeners: listeners.iter().map(|one| (one.name.clone(), one.url.clone())).collect(),
+        })?;
+        say(&self.greeting(set, &listeners, admin.url()));
+        signals.stop().await;
+        tracing::info!("draining; a second signal ends it at once");
+        shared.tasks.stop();
+        tokio::select! {
+            () = listening.drain() => {}
+            () = signals.stop() => tracing::warn!("ended before the drain was over"),
+        }
+        admin.stop().await;
+        Ok(())
+    }
+
+    /// Tells the files of several gateways apart.
+    fn gateway_name(&self) -> String {
+        let host = rustix::system::uname();
+        format!("{}-{}", host.nodename().to_string_lossy(), std::process::id())
+    }
+
+    /// What a person needs to try it: addresses, where the key is, a `curl`.
+    fn greeting(&self, set: &Set, listeners: &[ListenerStatus], admin: &str) -> String {
+        let mut text = format!("tidegate {} is up\n", env!("CARGO_PKG_VERSION"));
+        for listener in listeners {
+            let _ = writeln!(text, "  {:<10} {}", listener.name, listener.url);
+        }
+        let state = self.state.path().display();
+        let _ = writeln!(text, "  {:<10} {admin} (token in {state}/admin.token)", "admin");
+        if let (Some(endpoint), Some(listener)) = (set.endpoints.first(), listeners.first()) {
+            let name = &endpoint.name;
+            let url = reachable(&listener.url);
+            let insecure = if url.starts_with("https") { " -k" } else { "" };
+            let _ = writeln!(text, "\nTry it:");
+            let credential = if matches!(endpoint.auth.mode, AuthMode::None) {
+                ""
+            } else {
+                let _ = writeln!(
+                    text,
+                    "  KEY=$(tidegate keys show {name} -o name --state {state})   # keys are in {state}/keys.json"
+                );
+                " -H \"Authorization: Bearer $KEY\""
+            };
+            let _ = writeln!(
+                text,
+                "  curl{insecure} {url}/api/v1/service/{name}/score{credential} -H 'Content-Type: application/json' -d '{{\"data\": [[5.1, 3.5, 1.4, 0.2]]}}'"
+            );
+        }
+        text
+    }
+}
+
+/// A wildcard address is no place to connect to.
+fn reachable(url: &str) -> String {
+    url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+}
+
+/// Signals that end the gateway, and those that must not.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    // Taken so that it does not end the process; a reload has nothing to read yet.
+    _hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT. Cancel-safe.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Replicas, which may run as our user, must not read our memory (SEMANTICS §12).
+fn keep_to_ourselves() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "models that run as the gateway's user could read its memory");
+    }
+}
