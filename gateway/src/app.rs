@@ -18,7 +18,7 @@ use crate::collector;
 use crate::exchange::Shared;
 use crate::identity::Key;
 use crate::listen;
-use crate::log::{Lines, Rotation, Target, Writer};
+use crate::log::{Lines, Rotation, Target};
 use crate::metrics::{self, Metrics};
 use crate::outbox::{self, Inbox};
 use crate::reconcile::status::ListenerStatus;
@@ -131,9 +131,9 @@ impl Up<'_> {
             AccessLog::None => return Ok(None),
             AccessLog::Stdout => Target::Stdout,
             AccessLog::Stderr => Target::Stderr,
-            AccessLog::File(path) => Target::File(path.clone(), Rotation::default()),
+            AccessLog::File(path) => Target::File(path.clone()),
         };
-        Ok(Some(Writer::start()?.lines(target)))
+        Ok(Some(Lines::open(target, Rotation::default())?))
     }
 
     async fn serve(

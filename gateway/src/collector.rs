@@ -118,18 +118,30 @@ impl Collector {
                 }
             }
         }
-        entries.into_iter().filter_map(|entry| record(&batch.exchanges, entry)).collect()
+        entries
+            .into_iter()
+            .filter_map(|entry| record(&batch.exchanges, entry))
+            .collect()
     }
 
     fn count(&self, exchanges: &[CollectedExchange], result: &str) {
         for exchange in exchanges {
-            count(&self.metrics, &exchange.request.endpoint, &exchange.version, result, 1);
+            count(
+                &self.metrics,
+                &exchange.request.endpoint,
+                &exchange.version,
+                result,
+                1,
+            );
         }
     }
 }
 
 fn count(metrics: &Metrics, endpoint: &Name, version: &Name, result: &str, n: u64) {
-    metrics.collect_entries.with(&[endpoint.as_str(), version.as_str(), result]).add(n);
+    metrics
+        .collect_entries
+        .with(&[endpoint.as_str(), version.as_str(), result])
+        .add(n);
 }
 
 impl Batch {
@@ -141,11 +153,14 @@ impl Batch {
 }
 
 fn add(batches: &mut Vec<Batch>, collected: Collected) {
-    let bytes = [&collected.exchange.request_body, &collected.exchange.response_body]
-        .into_iter()
-        .flatten()
-        .map(|body| body.data.len())
-        .sum::<usize>();
+    let bytes = [
+        &collected.exchange.request_body,
+        &collected.exchange.response_body,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|body| body.data.len())
+    .sum::<usize>();
     let same = batches.iter_mut().find(|batch| {
         Arc::ptr_eq(&batch.collect, &collected.collect) && batch.asked == collected.asked
     });
@@ -205,7 +220,10 @@ fn record(exchanges: &[CollectedExchange], entry: Entry) -> Option<Record> {
         designation: entry.designation.as_str(),
         time_ms: exchange.started_ms,
         request_id: exchange.request.id.clone(),
-        caller: exchange.caller.as_ref().map_or_else(String::new, |one| one.subject.clone()),
+        caller: exchange
+            .caller
+            .as_ref()
+            .map_or_else(String::new, |one| one.subject.clone()),
         status: exchange.status,
         outcome,
         content_type: entry.content_type,
@@ -217,9 +235,8 @@ fn record(exchanges: &[CollectedExchange], entry: Entry) -> Option<Record> {
 fn write(mut journal: Journal, mut batches: mpsc::Receiver<Vec<Record>>, metrics: &Metrics) {
     let runtime = tokio::runtime::Handle::current();
     loop {
-        let next = runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(1), batches.recv()).await
-        });
+        let next = runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(1), batches.recv()).await });
         let now = Instant::now();
         match next {
             Ok(Some(records)) => {

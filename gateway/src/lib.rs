@@ -25,9 +25,14 @@ pub mod split;
 pub mod identity;
 pub mod journal;
 pub mod upstream;
-// Layer 5
-pub mod exchange;
 // Layer 3
 pub mod fleet;
 pub mod policy;
 pub mod runtime;
+// Layer 4
+pub mod outbox;
+pub mod table;
+// Layer 5
+pub mod collector;
+pub mod exchange;
+pub mod reconcile;

@@ -62,7 +62,11 @@ pub struct Inbox {
 pub fn outbox(metrics: &Arc<Metrics>) -> (Arc<Outbox>, Inbox) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let bytes = Arc::new(AtomicUsize::new(0));
-    let outbox = Outbox { sender, bytes: Arc::clone(&bytes), metrics: Arc::clone(metrics) };
+    let outbox = Outbox {
+        sender,
+        bytes: Arc::clone(&bytes),
+        metrics: Arc::clone(metrics),
+    };
     (Arc::new(outbox), Inbox { receiver, bytes })
 }
 
@@ -92,7 +96,9 @@ impl Outbox {
     fn dropped(&self, collected: &Collected, result: &str) -> Arc<Counter> {
         let endpoint: &Name = &collected.exchange.request.endpoint;
         let version = &collected.exchange.version;
-        self.metrics.collect_entries.with(&[endpoint.as_str(), version.as_str(), result])
+        self.metrics
+            .collect_entries
+            .with(&[endpoint.as_str(), version.as_str(), result])
     }
 }
 
@@ -167,7 +173,9 @@ mod tests {
             assert!(outbox.offer(collected(0)));
         }
         assert!(!outbox.offer(collected(0)));
-        let queue = metrics.collect_entries.with(&["iris", "blue", "dropped_queue"]);
+        let queue = metrics
+            .collect_entries
+            .with(&["iris", "blue", "dropped_queue"]);
         assert_eq!(queue.value(), 1);
         assert!(inbox.next().await.is_some());
         assert!(outbox.offer(collected(0)));
@@ -179,7 +187,13 @@ mod tests {
         let (outbox, mut inbox) = outbox(&metrics);
         assert!(outbox.offer(collected(WAITING_BYTES_MAX - RECORD_BYTES)));
         assert!(!outbox.offer(collected(1)));
-        assert_eq!(metrics.collect_entries.with(&["iris", "blue", "dropped_bytes"]).value(), 1);
+        assert_eq!(
+            metrics
+                .collect_entries
+                .with(&["iris", "blue", "dropped_bytes"])
+                .value(),
+            1
+        );
         inbox.next().await.unwrap();
         assert!(outbox.offer(collected(1)));
     }

@@ -8,6 +8,7 @@
 
 mod grants;
 mod host;
+mod wrap;
 
 pub use grants::{GrantKey, Grants};
 pub use host::{Host, HostError, HostOptions, Inspection, Loaded, Refusal};
@@ -26,6 +27,7 @@ use crate::name::Name;
 use crate::resource::{Binding, VersionType};
 
 pub use host::Policy;
+pub use wrap::{NoPlugin, component};
 
 /// Longest time a grant is reused (SEMANTICS §8).
 pub const GRANT_SECONDS_MAX: u64 = 60;

@@ -17,7 +17,7 @@ use crate::id::Digest;
 use crate::identity::KeySet;
 use crate::metrics::{ExchangeMetrics, Metrics};
 use crate::name::Name;
-use crate::policy::{Host, HostOptions, Loaded};
+use crate::policy::{self, Host, HostOptions, Loaded};
 use crate::resource::{AuthMode, Endpoint, Plugin, PluginSource, Set, Version};
 use crate::runtime::Machine;
 use crate::shutdown::Tasks;
@@ -166,7 +166,10 @@ impl Control {
             tasks: options.tasks.clone(),
             keys: Mutex::new(Keys::open(&options.state)?),
             machine: Machine::new(options.state.clone(), options.guard, options.tasks.clone())
-                .map_err(|cause| StartError::State { path: options.state.join("logs"), cause })?,
+                .map_err(|cause| StartError::State {
+                    path: options.state.join("logs"),
+                    cause,
+                })?,
             state: options.state,
             change: tokio::sync::Mutex::default(),
             plugins: RwLock::default(),
@@ -177,7 +180,10 @@ impl Control {
         for plugin in &set.plugins {
             let document = set.document("Plugin", plugin.name.as_str());
             let running = control.start_plugin(plugin.clone(), document).await?;
-            control.plugins.write().insert(plugin.name.clone(), Arc::new(running));
+            control
+                .plugins
+                .write()
+                .insert(plugin.name.clone(), Arc::new(running));
         }
         for endpoint in &set.endpoints {
             let document = set.document("Endpoint", endpoint.name.as_str());
@@ -188,7 +194,10 @@ impl Control {
 
     /// Tells status where callers connect and what an operator should know.
     pub fn tell_facts(&self, listeners: Vec<ListenerStatus>, warnings: Vec<String>) {
-        *self.facts.write() = Facts { listeners, warnings };
+        *self.facts.write() = Facts {
+            listeners,
+            warnings,
+        };
     }
 
     /// What happened.
@@ -203,10 +212,10 @@ impl Control {
         &self.metrics
     }
 
-    /// The state folder.
+    /// Tasks of the control runtime.
     #[must_use]
-    pub fn state_folder(&self) -> &std::path::Path {
-        &self.state
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// Whether callers can be served: not draining.
@@ -220,13 +229,18 @@ impl Control {
         spec: Plugin,
         document: Option<Value>,
     ) -> Result<RunningPlugin, StartError> {
-        let folder_error = |cause| StartError::State { path: self.state.join("plugins"), cause };
+        let folder_error = |cause| StartError::State {
+            path: self.state.join("plugins"),
+            cause,
+        };
         let folder = PluginFolder::open(&self.state, &spec.name).map_err(folder_error)?;
         let mut record = folder.record().map_err(folder_error)?;
         let active = match self.choose_content(&spec, &folder, &mut record) {
-            Ok(content) => {
-                self.host.load(&spec, content).await.map_err(|refusal| refusal.to_string())
-            }
+            Ok(content) => self
+                .host
+                .load(&spec, content)
+                .await
+                .map_err(|refusal| refusal.to_string()),
             Err(reason) => Err(reason),
         };
         match &active {
@@ -235,11 +249,18 @@ impl Control {
                 folder.keep(&record).map_err(folder_error)?;
             }
             Err(reason) => {
-                self.events.tell("Refused", &format!("plugin/{}", spec.name), reason);
+                self.events
+                    .tell("Refused", &format!("plugin/{}", spec.name), reason);
             }
         }
         let document = document.unwrap_or_else(|| view::shipped_document(&spec));
-        Ok(RunningPlugin { spec, document, folder, record, active })
+        Ok(RunningPlugin {
+            spec,
+            document,
+            folder,
+            record,
+            active,
+        })
     }
 
     /// Which content is to be active at start: the source's where it changed
@@ -260,16 +281,20 @@ impl Control {
                 .map(|(_, content)| content)
                 .ok_or_else(|| format!("no plugin {name} is carried in this binary")),
         };
-        let source = source.and_then(|content| {
-            self.host.component(&content).map_err(|refusal| refusal.to_string())
-        });
-        let last = record.active.as_deref().and_then(|active| Digest::parse(active).ok());
+        let source = source
+            .and_then(|content| policy::component(content).map_err(|error| error.to_string()));
+        let last = record
+            .active
+            .as_deref()
+            .and_then(|active| Digest::parse(active).ok());
         let stored = last.and_then(|digest| folder.content(&digest).ok().flatten());
         let (content, digest) = match (source, stored) {
             (Ok(content), stored) => {
                 let digest = Digest::of(&content);
                 let unchanged = record.source.as_deref() == Some(digest.as_str());
-                folder.store(&digest, &content).map_err(|error| error.to_string())?;
+                folder
+                    .store(&digest, &content)
+                    .map_err(|error| error.to_string())?;
                 record.source = Some(digest.as_str().to_owned());
                 match stored {
                     Some(stored) if unchanged => {
@@ -281,7 +306,8 @@ impl Control {
             }
             // The source is away: what was active goes on, as a bad update would.
             (Err(reason), Some(stored)) => {
-                self.events.tell("SourceMissing", &format!("plugin/{}", spec.name), &reason);
+                self.events
+                    .tell("SourceMissing", &format!("plugin/{}", spec.name), &reason);
                 let digest = Digest::of(&stored);
                 (stored, digest)
             }
@@ -331,14 +357,22 @@ impl Control {
             spec,
         };
         self.publish(running);
-        self.events.tell("Deployed", &format!("endpoint/{name}"), "its resource was applied");
+        self.events.tell(
+            "Deployed",
+            &format!("endpoint/{name}"),
+            "its resource was applied",
+        );
         Ok(())
     }
 
     /// Puts an endpoint where administrators and exchanges see it.
     fn publish(&self, running: RunningEndpoint) {
-        let entry =
-            bind::entry(&running.spec, &running.bindings, &running.versions, &running.metrics);
+        let entry = bind::entry(
+            &running.spec,
+            &running.bindings,
+            &running.versions,
+            &running.metrics,
+        );
         let name = running.spec.name.clone();
         self.endpoints.write().insert(name, Arc::new(running));
         self.table.put(entry);
@@ -346,7 +380,10 @@ impl Control {
 
     fn loaded(&self) -> BTreeMap<Name, Result<Arc<Loaded>, String>> {
         let plugins = self.plugins.read();
-        plugins.iter().map(|(name, plugin)| (name.clone(), plugin.active.clone())).collect()
+        plugins
+            .iter()
+            .map(|(name, plugin)| (name.clone(), plugin.active.clone()))
+            .collect()
     }
 
     fn plugin_running(&self, name: &str) -> Result<Arc<RunningPlugin>, ControlError> {
@@ -381,6 +418,3 @@ impl Set {
             .map(|document| document.value.clone())
     }
 }
-
-#[cfg(test)]
-mod tests;

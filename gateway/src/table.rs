@@ -93,7 +93,9 @@ impl Entry {
     /// The version of that name.
     #[must_use]
     pub fn version(&self, name: &str) -> Option<&Arc<VersionEntry>> {
-        self.versions.iter().find(|version| version.spec.name.as_str() == name)
+        self.versions
+            .iter()
+            .find(|version| version.spec.name.as_str() == name)
     }
 }
 
@@ -103,16 +105,22 @@ struct Place {
     entry: ArcSwap<Entry>,
 }
 
+/// A part of a map, replaced whole when a name comes or goes.
+type Shard = ArcSwapOption<HashMap<String, Arc<Place>>>;
+
 /// One map of names or hosts.
 #[derive(Debug)]
-struct Map(Box<[ArcSwapOption<HashMap<String, Arc<Place>>>]>, RandomState);
+struct Map(Box<[Shard]>, RandomState);
 
 impl Map {
     fn new() -> Self {
-        Self((0..SHARDS).map(|_| ArcSwapOption::empty()).collect(), RandomState::new())
+        Self(
+            (0..SHARDS).map(|_| ArcSwapOption::empty()).collect(),
+            RandomState::new(),
+        )
     }
 
-    fn shard(&self, name: &str) -> Option<&ArcSwapOption<HashMap<String, Arc<Place>>>> {
+    fn shard(&self, name: &str) -> Option<&Shard> {
         let place = usize::try_from(self.1.hash_one(name) % SHARDS as u64).unwrap_or(0);
         self.0.get(place)
     }
@@ -128,8 +136,12 @@ impl Map {
     }
 
     fn change(&self, name: &str, place: Option<Arc<Place>>) {
-        let Some(shard) = self.shard(name) else { return };
-        let mut map = shard.load_full().map_or_else(HashMap::new, |map| (*map).clone());
+        let Some(shard) = self.shard(name) else {
+            return;
+        };
+        let mut map = shard
+            .load_full()
+            .map_or_else(HashMap::new, |map| (*map).clone());
         match place {
             Some(place) => map.insert(name.to_owned(), place),
             None => map.remove(name),
@@ -147,7 +159,10 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { names: Map::new(), hosts: Map::new() }
+        Self {
+            names: Map::new(),
+            hosts: Map::new(),
+        }
     }
 }
 
@@ -174,15 +189,25 @@ impl Table {
                 (place, before.spec.hosts.clone())
             }
             None => {
-                let place = Arc::new(Place { entry: ArcSwap::new(Arc::clone(&entry)) });
+                let place = Arc::new(Place {
+                    entry: ArcSwap::new(Arc::clone(&entry)),
+                });
                 self.names.change(name.as_str(), Some(Arc::clone(&place)));
                 (place, Vec::new())
             }
         };
-        for host in hosts_before.iter().filter(|host| !entry.spec.hosts.contains(host)) {
+        for host in hosts_before
+            .iter()
+            .filter(|host| !entry.spec.hosts.contains(host))
+        {
             self.hosts.change(host, None);
         }
-        for host in entry.spec.hosts.iter().filter(|host| !hosts_before.contains(host)) {
+        for host in entry
+            .spec
+            .hosts
+            .iter()
+            .filter(|host| !hosts_before.contains(host))
+        {
             self.hosts.change(host, Some(Arc::clone(&place)));
         }
     }

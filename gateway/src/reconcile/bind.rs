@@ -58,7 +58,7 @@ fn narrowed(mut binding: Binding) -> Binding {
 
 /// What binds: the host, the plugins that are loaded, and the endpoint's keys.
 pub(super) struct Binder<'a> {
-    pub(super) host: &'a Host,
+    pub(super) host: &'a Arc<Host>,
     pub(super) loaded: &'a BTreeMap<Name, Result<Arc<Loaded>, String>>,
     pub(super) endpoint: Name,
     pub(super) keys: Arc<KeySet>,
@@ -76,7 +76,11 @@ impl Binder<'_> {
         for one in &spec.collect {
             collect.push(self.bound(one.binding.clone()).await);
         }
-        Bindings { auth, split, collect }
+        Bindings {
+            auth,
+            split,
+            collect,
+        }
     }
 
     /// The bindings with `candidate` in every place of the plugin `name`.
@@ -115,13 +119,12 @@ impl Binder<'_> {
         Bound { binding, policy }
     }
 
-    async fn bind(
-        &self,
-        loaded: &Arc<Loaded>,
-        binding: Binding,
-    ) -> Result<Arc<Policy>, Refusal> {
-        let spec =
-            BindingSpec { endpoint: self.endpoint.clone(), binding, keys: Arc::clone(&self.keys) };
+    async fn bind(&self, loaded: &Arc<Loaded>, binding: Binding) -> Result<Arc<Policy>, Refusal> {
+        let spec = BindingSpec {
+            endpoint: self.endpoint.clone(),
+            binding,
+            keys: Arc::clone(&self.keys),
+        };
         self.host.bind(loaded, spec).await
     }
 }
@@ -134,7 +137,8 @@ impl Bindings {
 
     /// Why the endpoint does not do what it should; none where it does.
     pub(super) fn problem(&self) -> Option<String> {
-        self.all().find_map(|bound| bound.policy.as_ref().err().cloned())
+        self.all()
+            .find_map(|bound| bound.policy.as_ref().err().cloned())
     }
 
     /// Whether callers can pass.
@@ -143,7 +147,10 @@ impl Bindings {
     }
 
     fn all(&self) -> impl Iterator<Item = &Bound> {
-        self.auth.iter().chain(std::iter::once(&self.split)).chain(&self.collect)
+        self.auth
+            .iter()
+            .chain(std::iter::once(&self.split))
+            .chain(&self.collect)
     }
 }
 
@@ -157,12 +164,18 @@ pub(super) fn entry(
     let auth = if matches!(spec.auth.mode, AuthMode::None) {
         AuthPolicies::Open
     } else {
-        let policies: Result<Vec<_>, _> =
-            bindings.auth.iter().map(|bound| bound.policy.clone()).collect();
+        let policies: Result<Vec<_>, _> = bindings
+            .auth
+            .iter()
+            .map(|bound| bound.policy.clone())
+            .collect();
         policies.map_or_else(AuthPolicies::Closed, AuthPolicies::Ask)
     };
-    let split =
-        bindings.split.policy.clone().map_or_else(SplitPolicy::Missing, SplitPolicy::Ask);
+    let split = bindings
+        .split
+        .policy
+        .clone()
+        .map_or_else(SplitPolicy::Missing, SplitPolicy::Ask);
     let versions = versions
         .iter()
         .map(|version| {

@@ -14,7 +14,7 @@ use crate::name::Name;
 
 /// The keys of all endpoints.
 #[derive(Debug)]
-pub struct Keys {
+pub(super) struct Keys {
     path: PathBuf,
     pairs: BTreeMap<Name, KeyPair>,
 }
@@ -49,13 +49,19 @@ impl Keys {
     /// # Errors
     ///
     /// [`KeysError`] where the file is there but is no good.
-    pub fn open(state: &Path) -> Result<Self, KeysError> {
+    pub(super) fn open(state: &Path) -> Result<Self, KeysError> {
         let path = state.join("keys.json");
-        let content = durable::read(&path)
-            .map_err(|cause| KeysError::File { path: path.clone(), cause })?;
+        let content = durable::read(&path).map_err(|cause| KeysError::File {
+            path: path.clone(),
+            cause,
+        })?;
         let pairs = match content {
-            Some(content) => serde_json::from_slice(&content)
-                .map_err(|cause| KeysError::Content { path: path.clone(), cause })?,
+            Some(content) => {
+                serde_json::from_slice(&content).map_err(|cause| KeysError::Content {
+                    path: path.clone(),
+                    cause,
+                })?
+            }
             None => BTreeMap::new(),
         };
         Ok(Self { path, pairs })
@@ -66,7 +72,7 @@ impl Keys {
     /// # Errors
     ///
     /// [`KeysError`] where they could not be made or kept.
-    pub fn of(&mut self, endpoint: &Name) -> Result<Arc<KeySet>, KeysError> {
+    pub(super) fn of(&mut self, endpoint: &Name) -> Result<Arc<KeySet>, KeysError> {
         if let Some(pair) = self.pairs.get(endpoint) {
             return Ok(Arc::new(KeySet::of(pair)));
         }
@@ -82,15 +88,20 @@ impl Keys {
 
     /// An endpoint's pair, for an administrator.
     #[must_use]
-    pub fn pair(&self, endpoint: &str) -> Option<&KeyPair> {
+    pub(super) fn pair(&self, endpoint: &str) -> Option<&KeyPair> {
         self.pairs.get(endpoint)
     }
 
     fn save(&self) -> Result<(), KeysError> {
-        let content = serde_json::to_vec_pretty(&self.pairs)
-            .map_err(|cause| KeysError::Content { path: self.path.clone(), cause })?;
-        durable::write(&self.path, &content)
-            .map_err(|cause| KeysError::File { path: self.path.clone(), cause })
+        let content =
+            serde_json::to_vec_pretty(&self.pairs).map_err(|cause| KeysError::Content {
+                path: self.path.clone(),
+                cause,
+            })?;
+        durable::write(&self.path, &content).map_err(|cause| KeysError::File {
+            path: self.path.clone(),
+            cause,
+        })
     }
 }
 
@@ -106,7 +117,10 @@ mod tests {
         let set = keys.of(&iris).unwrap();
         let mut again = Keys::open(state.path()).unwrap();
         let pair = again.pair("iris").unwrap().clone();
-        assert!(set.match_key(pair.primary_key.reveal().as_bytes()).is_some());
+        assert!(
+            set.match_key(pair.primary_key.reveal().as_bytes())
+                .is_some()
+        );
         again.of(&iris).unwrap();
         assert_eq!(again.pair("iris"), Some(&pair));
     }

@@ -24,27 +24,27 @@ const KEPT_MAX: usize = 10;
 /// What a plugin's folder says about it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Record {
+pub(super) struct Record {
     /// What decides.
-    pub active: Option<String>,
+    pub(super) active: Option<String>,
     /// What decided before, newest first.
-    pub previous: Vec<String>,
+    pub(super) previous: Vec<String>,
     /// The content of the resource's `source` when it was last applied: where
     /// it changes, the source wins over what was swapped (SEMANTICS §12).
-    pub source: Option<String>,
+    pub(super) source: Option<String>,
     /// The last swap, done or refused.
-    pub last_swap: Option<LastSwap>,
+    pub(super) last_swap: Option<LastSwap>,
 }
 
 /// The folder of one plugin.
 #[derive(Debug, Clone)]
-pub struct PluginFolder {
+pub(super) struct PluginFolder {
     path: PathBuf,
 }
 
 /// The time now, RFC 3339 in UTC, to the second.
 #[must_use]
-pub fn now_text() -> String {
+pub(super) fn now_text() -> String {
     let now = Timestamp::try_from(wall_clock()).unwrap_or_default();
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
@@ -55,7 +55,7 @@ impl PluginFolder {
     /// # Errors
     ///
     /// Where the system refuses.
-    pub fn open(state: &Path, name: &Name) -> io::Result<Self> {
+    pub(super) fn open(state: &Path, name: &Name) -> io::Result<Self> {
         let path = state.join("plugins").join(name.as_str());
         durable::private_folder(&path)?;
         Ok(Self { path })
@@ -66,7 +66,7 @@ impl PluginFolder {
     /// # Errors
     ///
     /// Where the file is there but is not a record.
-    pub fn record(&self) -> io::Result<Record> {
+    pub(super) fn record(&self) -> io::Result<Record> {
         match durable::read(&self.path.join("active"))? {
             Some(content) => serde_json::from_slice(&content)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
@@ -79,7 +79,7 @@ impl PluginFolder {
     /// # Errors
     ///
     /// Where the system refuses; then the old one stands.
-    pub fn keep(&self, record: &Record) -> io::Result<()> {
+    pub(super) fn keep(&self, record: &Record) -> io::Result<()> {
         let content = serde_json::to_vec_pretty(record)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         durable::write(&self.path.join("active"), &content)
@@ -90,7 +90,7 @@ impl PluginFolder {
     /// # Errors
     ///
     /// Where the system refuses.
-    pub fn store(&self, digest: &Digest, content: &[u8]) -> io::Result<bool> {
+    pub(super) fn store(&self, digest: &Digest, content: &[u8]) -> io::Result<bool> {
         let path = self.file(digest);
         if path.exists() {
             return Ok(false);
@@ -104,26 +104,38 @@ impl PluginFolder {
     /// # Errors
     ///
     /// Where it is there but cannot be read.
-    pub fn content(&self, digest: &Digest) -> io::Result<Option<Bytes>> {
+    pub(super) fn content(&self, digest: &Digest) -> io::Result<Option<Bytes>> {
         let content = durable::read(&self.file(digest))?;
-        Ok(content.filter(|content| Digest::of(content) == *digest).map(Bytes::from))
+        Ok(content
+            .filter(|content| Digest::of(content) == *digest)
+            .map(Bytes::from))
     }
 
     /// All contents, newest first.
     #[must_use]
-    pub fn versions(&self, active: Option<&str>, live: &[String]) -> Vec<PluginVersion> {
+    pub(super) fn versions(&self, active: Option<&str>, live: &[String]) -> Vec<PluginVersion> {
         let mut found: Vec<(std::time::SystemTime, PluginVersion)> = Vec::new();
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let path = entry.path();
-            let Some(hex) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
-            let Ok(digest) = Digest::parse(&format!("sha256:{hex}")) else { continue };
-            let Ok(time) = entry.metadata().and_then(|meta| meta.modified()) else { continue };
+            let Some(hex) = path.file_stem().and_then(|stem| stem.to_str()) else {
+                continue;
+            };
+            let Ok(digest) = Digest::parse(&format!("sha256:{hex}")) else {
+                continue;
+            };
+            let Ok(time) = entry.metadata().and_then(|meta| meta.modified()) else {
+                continue;
+            };
             let pushed = Timestamp::try_from(time).unwrap_or_default();
             let digest = digest.as_str().to_owned();
             found.push((
                 time,
                 PluginVersion {
-                    state: if active == Some(digest.as_str()) { "active" } else { "stored" },
+                    state: if active == Some(digest.as_str()) {
+                        "active"
+                    } else {
+                        "stored"
+                    },
                     live: live.contains(&digest),
                     pushed: pushed.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                     digest,
@@ -141,7 +153,7 @@ impl PluginFolder {
 
 impl Record {
     /// Makes `digest` the active content and remembers the one before.
-    pub fn activate(&mut self, digest: &Digest) {
+    pub(super) fn activate(&mut self, digest: &Digest) {
         let next = digest.as_str().to_owned();
         if self.active.as_ref() == Some(&next) {
             return;
@@ -171,7 +183,10 @@ mod tests {
         record.activate(&two);
         record.activate(&two);
         folder.keep(&record).unwrap();
-        let again = PluginFolder::open(state.path(), &name).unwrap().record().unwrap();
+        let again = PluginFolder::open(state.path(), &name)
+            .unwrap()
+            .record()
+            .unwrap();
         assert_eq!(again.active.as_deref(), Some(two.as_str()));
         assert_eq!(again.previous, [one.as_str().to_owned()]);
         assert_eq!(folder.content(&one).unwrap().as_deref(), Some(&b"one"[..]));
@@ -181,8 +196,7 @@ mod tests {
     #[test]
     fn a_content_that_was_changed_on_the_disk_is_not_there() {
         let state = tempfile::tempdir().unwrap();
-        let folder =
-            PluginFolder::open(state.path(), &Name::parse("key-auth").unwrap()).unwrap();
+        let folder = PluginFolder::open(state.path(), &Name::parse("key-auth").unwrap()).unwrap();
         let digest = Digest::of(b"one");
         folder.store(&digest, b"one").unwrap();
         fs::write(folder.file(&digest), b"two").unwrap();

@@ -15,7 +15,7 @@ use super::status::{LastSwap, Pushed, Swapped};
 use super::{Control, ControlError, RunningEndpoint, RunningPlugin};
 use crate::id::Digest;
 use crate::name::Name;
-use crate::policy::Loaded;
+use crate::policy::{self, Loaded, Refusal};
 
 impl Control {
     /// Checks and stores a component (or a core module that carries its world,
@@ -27,8 +27,9 @@ impl Control {
     /// refuses.
     pub async fn push(&self, name: &str, content: Bytes) -> Result<Pushed, ControlError> {
         let plugin = self.plugin_running(name)?;
-        let refused = |refusal: crate::policy::Refusal| ControlError::Refused(refusal.to_string());
-        let component = self.host.component(&content).map_err(refused)?;
+        let refused = |refusal: Refusal| ControlError::Refused(refusal.to_string());
+        let component =
+            policy::component(content).map_err(|error| ControlError::Refused(error.to_string()))?;
         let found = self.host.inspect(&component).map_err(refused)?;
         if found.role != plugin.spec.role {
             return Err(ControlError::Refused(format!(
@@ -95,7 +96,12 @@ impl Control {
         let name = &plugin.spec.name;
         let digest =
             Digest::parse(digest).map_err(|error| ControlError::NotFound(error.to_string()))?;
-        if let Some(pinned) = plugin.spec.digest.as_ref().filter(|pinned| **pinned != digest) {
+        if let Some(pinned) = plugin
+            .spec
+            .digest
+            .as_ref()
+            .filter(|pinned| **pinned != digest)
+        {
             return Err(ControlError::Conflict(format!(
                 "spec.digest pins plugin {name} to {pinned}; change the resource to swap"
             )));
@@ -117,10 +123,14 @@ impl Control {
                     .folder
                     .keep(&record)
                     .map_err(|error| ControlError::Store(error.to_string()))?;
-                self.metrics.plugin_swaps.with(&[name.as_str(), "swapped"]).inc();
+                self.metrics
+                    .plugin_swaps
+                    .with(&[name.as_str(), "swapped"])
+                    .inc();
                 self.take_over(plugin, record, loaded, endpoints);
                 let message = format!("{digest} decides now");
-                self.events.tell("Swapped", &format!("plugin/{name}"), &message);
+                self.events
+                    .tell("Swapped", &format!("plugin/{name}"), &message);
                 return Ok(Swapped {
                     active_digest: digest.as_str().to_owned(),
                     previous_digest: plugin.record.active.clone(),
@@ -132,8 +142,12 @@ impl Control {
                 (record, reason)
             }
         };
-        self.metrics.plugin_swaps.with(&[name.as_str(), "refused"]).inc();
-        self.events.tell("SwapRefused", &format!("plugin/{name}"), &outcome);
+        self.metrics
+            .plugin_swaps
+            .with(&[name.as_str(), "refused"])
+            .inc();
+        self.events
+            .tell("SwapRefused", &format!("plugin/{name}"), &outcome);
         if let Err(error) = plugin.folder.keep(&record) {
             tracing::warn!(%error, %name, "the refusal could not be written down");
         }
@@ -207,12 +221,18 @@ impl Control {
             record,
             active,
         };
-        self.plugins.write().insert(plugin.spec.name.clone(), Arc::new(next));
+        self.plugins
+            .write()
+            .insert(plugin.spec.name.clone(), Arc::new(next));
     }
 
     fn endpoints_naming(&self, plugin: &Name) -> Vec<Arc<RunningEndpoint>> {
         let endpoints = self.endpoints.read();
-        endpoints.values().filter(|one| one.bindings.names(plugin)).cloned().collect()
+        endpoints
+            .values()
+            .filter(|one| one.bindings.names(plugin))
+            .cloned()
+            .collect()
     }
 }
 

@@ -45,7 +45,11 @@ pub(super) struct VersionState {
 
 impl VersionState {
     fn new(wanted: u32, needed: u32) -> Self {
-        Self { wanted, needed, ..Self::default() }
+        Self {
+            wanted,
+            needed,
+            ..Self::default()
+        }
     }
 
     fn count(&self, phase: Phase) -> u32 {
@@ -98,8 +102,11 @@ impl VersionState {
             return (State::Healthy, String::new());
         }
         let so_far = format!("{ready} of {} replicas ready", self.needed);
-        let reason =
-            if self.reason.is_empty() { so_far } else { format!("{so_far}: {}", self.reason) };
+        let reason = if self.reason.is_empty() {
+            so_far
+        } else {
+            format!("{so_far}: {}", self.reason)
+        };
         let state = if ready > 0 {
             State::Transitioning
         } else if self.failures >= FAILURES_MAX {
@@ -145,7 +152,7 @@ impl RunningVersion {
         match event {
             ReplicaEvent::Starting { id, address } => {
                 self.fleet.set_starting(starting);
-                self.fleet.add(id, *address);
+                self.fleet.add(id.clone(), *address);
             }
             ReplicaEvent::Ready { id } => {
                 self.fleet.set_ready(id, true);
@@ -166,13 +173,18 @@ impl RunningVersion {
 }
 
 fn settings(endpoint: &Name, version: &Version) -> FleetSettings {
-    FleetSettings {
-        endpoint: endpoint.clone(),
-        version: version.name.clone(),
-        slots_per_replica: version.max_concurrent_requests,
-        queue_capacity: version.queue_capacity,
-        max_queue_wait: version.max_queue_wait,
-    }
+    let mut settings = FleetSettings::new(
+        endpoint.clone(),
+        version.name.clone(),
+        version.max_concurrent_requests,
+        version.queue_capacity,
+        version.max_queue_wait,
+    );
+    settings.replicas_max = match &version.scale {
+        Scale::Fixed(replicas) => *replicas,
+        Scale::Auto(autoscale) => autoscale.max_replicas,
+    };
+    settings
 }
 
 impl Control {
@@ -198,9 +210,18 @@ impl Control {
             state: Mutex::new(VersionState::new(wanted, wanted)),
             fleet: Arc::clone(&fleet),
         });
-        let busy = move |id: &ReplicaId| fleet.busy(id);
+        let busy = move |id: &ReplicaId| {
+            fleet
+                .replicas()
+                .iter()
+                .any(|replica| replica.id == *id && replica.busy > 0)
+        };
         let (replicas, news) = self.machine.start(
-            ReplicasSpec { endpoint: endpoint.clone(), version: spec, busy: Arc::new(busy) },
+            ReplicasSpec {
+                endpoint: endpoint.clone(),
+                version: spec,
+                busy: Arc::new(busy),
+            },
             wanted,
         );
         let object = format!("endpoint/{endpoint}");
@@ -253,7 +274,10 @@ mod tests {
     }
 
     fn exited() -> ReplicaEvent {
-        ReplicaEvent::Exited { id: id(), reason: "exit 3: no module".to_owned() }
+        ReplicaEvent::Exited {
+            id: id(),
+            reason: "exit 3: no module".to_owned(),
+        }
     }
 
     #[test]
@@ -262,7 +286,10 @@ mod tests {
         assert_eq!(state.state().0, State::Transitioning);
         state.take(&ReplicaEvent::Ready { id: id() });
         assert_eq!(state.state(), (State::Healthy, String::new()));
-        state.take(&ReplicaEvent::NotReady { id: id(), reason: "no answer".to_owned() });
+        state.take(&ReplicaEvent::NotReady {
+            id: id(),
+            reason: "no answer".to_owned(),
+        });
         assert_eq!(state.state().0, State::Unhealthy);
     }
 

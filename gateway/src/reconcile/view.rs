@@ -59,7 +59,9 @@ impl RunningEndpoint {
             .map(|(version, traffic)| version.status(traffic))
             .collect();
         let problem = self.bindings.problem();
-        let worst = versions.iter().find(|version| version.state != State::Healthy);
+        let worst = versions
+            .iter()
+            .find(|version| version.state != State::Healthy);
         let answers = versions.iter().any(|version| version.replicas.ready > 0);
         let (state, reason) = match (&problem, worst) {
             (Some(problem), _) if !self.bindings.open() => (State::Failed, problem.clone()),
@@ -69,7 +71,10 @@ impl RunningEndpoint {
                 } else {
                     version.state
                 };
-                (state, format!("version {}: {}", version.name, version.reason))
+                (
+                    state,
+                    format!("version {}: {}", version.name, version.reason),
+                )
             }
             (Some(problem), None) => (State::Unhealthy, problem.clone()),
             (None, None) => (State::Healthy, String::new()),
@@ -80,7 +85,13 @@ impl RunningEndpoint {
             reason: problem.unwrap_or_default(),
             since: self.since.clone(),
         }];
-        EndpointStatus { state, reason, observed_revision: self.revision, conditions, versions }
+        EndpointStatus {
+            state,
+            reason,
+            observed_revision: self.revision,
+            conditions,
+            versions,
+        }
     }
 
     fn shown(&self) -> Value {
@@ -91,7 +102,11 @@ impl RunningEndpoint {
 
 impl Control {
     fn shown_plugin(&self, plugin: &RunningPlugin) -> Value {
-        let active = plugin.active.as_ref().ok().map(|loaded| loaded.digest().to_string());
+        let active = plugin
+            .active
+            .as_ref()
+            .ok()
+            .map(|loaded| loaded.digest().to_string());
         let name = plugin.spec.name.as_str();
         let live: Vec<String> = active.iter().cloned().collect();
         let count = self.metrics.plugin_versions_live.with(&[name]).value();
@@ -102,21 +117,30 @@ impl Control {
             last_swap: plugin.record.last_swap.clone(),
             versions_live: u64::try_from(count).unwrap_or(0),
         };
-        with_status(&plugin.document, 1, serde_json::to_value(status).unwrap_or_default())
+        with_status(
+            &plugin.document,
+            1,
+            serde_json::to_value(status).unwrap_or_default(),
+        )
     }
 
     /// The gateway.
     #[must_use]
     pub fn status(&self) -> GatewayStatus {
         let endpoints = self.endpoints.read();
-        let ready =
-            endpoints.values().filter(|one| one.status().state == State::Healthy).count();
+        let ready = endpoints
+            .values()
+            .filter(|one| one.status().state == State::Healthy)
+            .count();
         let plugins = self.plugins.read();
         let facts = self.facts.read();
         GatewayStatus {
             version: env!("CARGO_PKG_VERSION"),
             listeners: facts.listeners.clone(),
-            endpoints: EndpointCounts { ready, total: endpoints.len() },
+            endpoints: EndpointCounts {
+                ready,
+                total: endpoints.len(),
+            },
             plugins: plugins
                 .values()
                 .map(|plugin| PluginSummary {
@@ -136,7 +160,11 @@ impl Control {
     /// Every endpoint with its status, by name.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Value> {
-        self.endpoints.read().values().map(|endpoint| endpoint.shown()).collect()
+        self.endpoints
+            .read()
+            .values()
+            .map(|endpoint| endpoint.shown())
+            .collect()
     }
 
     /// One endpoint with its status.
@@ -151,7 +179,11 @@ impl Control {
     /// Every plugin with its status, by name.
     #[must_use]
     pub fn plugins(&self) -> Vec<Value> {
-        self.plugins.read().values().map(|plugin| self.shown_plugin(plugin)).collect()
+        self.plugins
+            .read()
+            .values()
+            .map(|plugin| self.shown_plugin(plugin))
+            .collect()
     }
 
     /// One plugin with its status.
@@ -171,7 +203,9 @@ impl Control {
     pub fn endpoint_keys(&self, name: &str) -> Result<KeyPair, ControlError> {
         self.endpoint_running(name)?;
         self.keys.lock().pair(name).cloned().ok_or_else(|| {
-            ControlError::Conflict(format!("endpoint {name} has no keys: its auth mode is none"))
+            ControlError::Conflict(format!(
+                "endpoint {name} has no keys: its auth mode is none"
+            ))
         })
     }
 

@@ -14,7 +14,10 @@ impl Paths {
     /// From the entries as they are written.
     #[must_use]
     pub fn new(entries: &[String]) -> Self {
-        let mut paths = Self { exact: Vec::new(), below: Vec::new() };
+        let mut paths = Self {
+            exact: Vec::new(),
+            below: Vec::new(),
+        };
         for entry in entries {
             match entry.strip_suffix('*') {
                 Some(prefix) if prefix.ends_with('/') => paths.below.push(prefix.to_owned()),
@@ -28,7 +31,10 @@ impl Paths {
     #[must_use]
     pub fn allow(&self, path: &str) -> bool {
         self.exact.iter().any(|exact| exact == path)
-            || self.below.iter().any(|prefix| path.starts_with(prefix.as_str()))
+            || self
+                .below
+                .iter()
+                .any(|prefix| path.starts_with(prefix.as_str()))
     }
 }
 
@@ -39,7 +45,11 @@ mod tests {
     #[track_caller]
     fn check(entries: &[&str], path: &str, allowed: bool) {
         let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
-        assert_eq!(Paths::new(&entries).allow(path), allowed, "{path} by {entries:?}");
+        assert_eq!(
+            Paths::new(&entries).allow(path),
+            allowed,
+            "{path} by {entries:?}"
+        );
     }
 
     #[test]
