@@ -387,6 +387,3 @@ impl Place {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

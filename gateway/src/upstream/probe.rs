@@ -78,14 +78,11 @@ async fn get(stream: TcpStream, address: SocketAddr, path: &str) -> Result<(), P
     // The connection is driven here, not by a task: it ends with this probe.
     let mut connection = std::pin::pin!(connection);
     let mut answer = std::pin::pin!(sender.send_request(request));
-    let answer = loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => break answer,
-            // An error of the connection reaches the answer as well, so the
-            // answer alone is judged; it is ready once the connection ended.
-            _ = &mut connection => break (&mut answer).await,
-        }
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        // The connection's own end tells the answer why, which is judged then.
+        _ = &mut connection => answer.await,
     };
     let status = answer.map_err(ProbeError::Http)?.status();
     if status.is_success() || status.is_redirection() {
