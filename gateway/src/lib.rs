@@ -36,3 +36,5 @@ pub mod table;
 pub mod collector;
 pub mod exchange;
 pub mod reconcile;
+// Layer 6
+pub mod listen;

@@ -1,0 +1,423 @@
+//! Where callers connect: sockets, TLS, HTTP/1 and HTTP/2, worker threads.
+//!
+//! An acceptor per listener hands each connection to the worker with the
+//! fewest (`accept`, `worker`); there it shakes hands and is served to its end
+//! (`connection`, `serve`), under a look at its bytes (`guard`, `framing`,
+//! `frames`) and one timer (`pulse`). Each request goes to `exchange`. Never
+//! decides about a request that is HTTP. Called by `app`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Events;
+use crate::exchange::{self, Connection, Shared};
+use crate::metrics::Metrics;
+use crate::resource::{GatewayConfig, Limits, Listener, ListenerTls, TlsPolicy};
+use crate::shutdown::Tasks;
+
+mod accept;
+mod certificate;
+mod connection;
+mod frames;
+mod framing;
+mod guard;
+mod pulse;
+mod sent;
+mod serve;
+mod tls;
+mod worker;
+
+use accept::{Door, Hand};
+use serve::Answer;
+pub use tls::{CertificateError, Tls, TlsStream};
+
+/// How often certificate files are looked at: half of what SEMANTICS §9 allows.
+const RELOAD_LOOK: Duration = Duration::from_secs(1);
+/// How long workers may take to drop what is left when they are cut.
+const CUT_WAIT: Duration = Duration::from_secs(5);
+
+/// How many workers a configuration asks for: one per core unless it says.
+/// `app` tells `metrics` before anything is made.
+#[must_use]
+pub fn workers(config: &GatewayConfig) -> usize {
+    let threads = config.threads.map(NonZeroUsize::get);
+    threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZeroUsize::get))
+}
+
+/// A listener that serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Its name.
+    pub name: String,
+    /// Where it is bound, with the port it got.
+    pub address: SocketAddr,
+    /// How this machine reaches it.
+    pub url: String,
+}
+
+/// Listeners that could not be started: all problems at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ListenError {
+    /// Each with its listener, and its address or file.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n"))
+    }
+}
+
+/// The listeners and workers of a gateway. Dropping it cuts every connection.
+#[derive(Debug)]
+pub struct Listening {
+    addresses: Vec<Address>,
+    warnings: Vec<String>,
+    certificates: Arc<Mutex<Vec<String>>>,
+    tasks: Tasks,
+    cut: CancellationToken,
+    drain: Duration,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.tasks.stop();
+        self.cut.cancel();
+    }
+}
+
+impl Listening {
+    /// The listeners, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// What an operator should know: plain HTTP, development certificates,
+    /// keys that others can read, certificates that failed to reload.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        warnings.extend(self.certificates.lock().iter().cloned());
+        warnings
+    }
+
+    /// Ends gracefully: listeners close, connections are told and end after
+    /// their exchanges; after `limits.drain` the rest is cut. Ends when the
+    /// worker threads have. Idempotent.
+    pub async fn drain(&self) {
+        self.tasks.stop();
+        if timeout(self.drain, self.tasks.finish()).await.is_err() {
+            let left = self.tasks.under_way();
+            tracing::warn!(
+                "{left} connections and exchanges are cut after {:?}",
+                self.drain
+            );
+        }
+        self.cut.cancel();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let joined = Tasks::new().blocking(move || {
+            for thread in threads {
+                drop(thread.join());
+            }
+        });
+        if timeout(CUT_WAIT, joined).await.is_err() {
+            tracing::warn!("workers did not end within {CUT_WAIT:?}");
+        }
+    }
+}
+
+/// Binds the listeners, loads their certificates, starts workers and serves.
+/// Must be called on the control runtime. `shared.tasks` are the workers'
+/// tasks: stopping them begins the drain. `control` is for the reload.
+///
+/// # Errors
+///
+/// Every listener that cannot be bound and every certificate that cannot be
+/// used; then nothing was started.
+pub fn start(
+    config: &GatewayConfig,
+    state: &Path,
+    shared: &Arc<Shared>,
+    control: &Tasks,
+    events: &Arc<Events>,
+) -> Result<Listening, ListenError> {
+    let joints = Joints {
+        limits: Arc::clone(&shared.limits),
+        metrics: Arc::clone(&shared.metrics),
+        tasks: shared.tasks.clone(),
+        control: control.clone(),
+        events: Arc::clone(events),
+    };
+    let shared = Arc::clone(shared);
+    start_with(config, state, joints, move || {
+        exchange::Worker::new(Arc::clone(&shared))
+    })
+}
+
+impl Answer for Rc<exchange::Worker> {
+    type Body = exchange::Body;
+
+    fn answer(
+        &self,
+        connection: Rc<Connection>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<exchange::Body>> + 'static {
+        exchange::serve(Rc::clone(self), connection, request)
+    }
+}
+
+/// What listeners need of the rest.
+#[derive(Clone)]
+struct Joints {
+    limits: Arc<Limits>,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    control: Tasks,
+    events: Arc<Events>,
+}
+
+/// A listener that is bound and has its certificates, but does not accept.
+struct Ready {
+    socket: TcpListener,
+    door: Arc<Door>,
+}
+
+fn start_with<A: Answer>(
+    config: &GatewayConfig,
+    state: &Path,
+    joints: Joints,
+    make: impl Fn() -> A + Clone + Send + 'static,
+) -> Result<Listening, ListenError> {
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    let mut ready = Vec::new();
+    for listener in &config.listeners {
+        let tls = tls_of(listener, state, &mut warnings, &mut problems);
+        match accept::bind(listener.address).and_then(|socket| Ok((socket.local_addr()?, socket))) {
+            Ok((address, socket)) => {
+                let door = Arc::new(Door {
+                    name: listener.name.clone(),
+                    address,
+                    tls,
+                    connections: joints.metrics.connections.with(&[&listener.name]),
+                });
+                ready.push(Ready { socket, door });
+            }
+            Err(error) => problems.push(format!(
+                "listener {}: {} cannot be bound: {error}",
+                listener.name, listener.address
+            )),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(ListenError { problems });
+    }
+    let cut = CancellationToken::new();
+    let (hands, threads) = start_workers(workers(config), &joints, &cut, &make)?;
+    let certificates = Arc::default();
+    let seats = Arc::new(Semaphore::new(
+        joints.limits.connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let addresses = ready.iter().map(|one| address_of(&one.door)).collect();
+    for Ready { socket, door } in ready {
+        if let Some(tls) = &door.tls {
+            show_expiries(&joints.metrics, &door.name, tls);
+            watch_files(&joints, &door.name, tls, &certificates);
+        }
+        let (seats, hands) = (Arc::clone(&seats), hands.clone());
+        let tasks = joints.tasks.clone();
+        joints
+            .tasks
+            .spawn(accept::accept(socket, door, seats, hands, tasks));
+    }
+    Ok(Listening {
+        addresses,
+        warnings,
+        certificates,
+        tasks: joints.tasks,
+        cut,
+        drain: joints.limits.drain,
+        threads: Mutex::new(threads),
+    })
+}
+
+fn start_workers<A: Answer>(
+    count: usize,
+    joints: &Joints,
+    cut: &CancellationToken,
+    make: &(impl Fn() -> A + Clone + Send + 'static),
+) -> Result<(Vec<Hand>, Vec<JoinHandle<()>>), ListenError> {
+    let mut hands = Vec::new();
+    let mut threads = Vec::new();
+    for index in 1..=count {
+        let start = worker::Start {
+            tasks: joints.tasks.clone(),
+            limits: Arc::clone(&joints.limits),
+            cut: cut.clone(),
+        };
+        match worker::start(index, start, make.clone()) {
+            Ok((hand, thread)) => {
+                hands.push(hand);
+                threads.push(thread);
+            }
+            Err(error) => {
+                cut.cancel();
+                let problem = format!("worker {index} of {count} cannot be started: {error}");
+                return Err(ListenError {
+                    problems: vec![problem],
+                });
+            }
+        }
+    }
+    Ok((hands, threads))
+}
+
+/// The TLS side of a listener; its problems and warnings are added.
+fn tls_of(
+    listener: &Listener,
+    state: &Path,
+    warnings: &mut Vec<String>,
+    problems: &mut Vec<String>,
+) -> Option<Arc<Tls>> {
+    let name = &listener.name;
+    let (files, policy) = match &listener.tls {
+        ListenerTls::None => {
+            warnings.push(format!("listener {name}: plain HTTP, nothing is encrypted"));
+            return None;
+        }
+        ListenerTls::Development => match certificate::development(state) {
+            Ok(files) => {
+                let path = files.cert_file.display();
+                warnings.push(format!(
+                    "listener {name}: a development certificate made by the gateway; callers have to trust {path}"
+                ));
+                (vec![files], TlsPolicy::Modern)
+            }
+            Err(error) => {
+                problems.push(format!("listener {name}: {error}"));
+                return None;
+            }
+        },
+        ListenerTls::Certificates {
+            certificates,
+            policy,
+        } => (certificates.clone(), *policy),
+    };
+    match Tls::load(&files, policy, &["h2", "http/1.1"]) {
+        Ok(tls) => {
+            let of_listener = |text| format!("listener {name}: {text}");
+            warnings.extend(tls.warnings().into_iter().map(of_listener));
+            Some(Arc::new(tls))
+        }
+        Err(errors) => {
+            problems.extend(
+                errors
+                    .iter()
+                    .map(|error| format!("listener {name}: {error}")),
+            );
+            None
+        }
+    }
+}
+
+fn address_of(door: &Door) -> Address {
+    let scheme = if door.tls.is_some() { "https" } else { "http" };
+    let mut reached = door.address;
+    if reached.ip().is_unspecified() {
+        reached.set_ip(match reached.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Address {
+        name: door.name.clone(),
+        address: door.address,
+        url: format!("{scheme}://{reached}"),
+    }
+}
+
+/// `tidegate_certificate_expiry_seconds`, by listener; further certificates of
+/// one have their place in its list behind the name.
+fn show_expiries(metrics: &Metrics, name: &str, tls: &Tls) {
+    for (place, expires) in tls.expiries().into_iter().enumerate() {
+        let label = match place {
+            0 => name.to_owned(),
+            place => format!("{name}[{place}]"),
+        };
+        metrics
+            .certificate_expiry_seconds
+            .with(&[&label])
+            .set(expires);
+    }
+}
+
+/// Looks at the files of a listener for as long as it lives. Connections that
+/// are open keep what they have.
+fn watch_files(joints: &Joints, name: &str, tls: &Arc<Tls>, problems: &Arc<Mutex<Vec<String>>>) {
+    let (name, tls, problems) = (name.to_owned(), Arc::clone(tls), Arc::clone(problems));
+    let (metrics, events) = (Arc::clone(&joints.metrics), Arc::clone(&joints.events));
+    let (control, stop) = (joints.control.clone(), joints.tasks.clone());
+    let watching = async move {
+        let object = format!("listener/{name}");
+        let prefix = format!("listener {name}: ");
+        let mut watcher = tls::Watcher::new(&tls);
+        let mut ticks = interval(RELOAD_LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let at = Arc::clone(&tls);
+            let looking = control.blocking(move || {
+                let found = watcher.look(&at);
+                (watcher, found)
+            });
+            let Ok((back, found)) = looking.await else {
+                return;
+            };
+            watcher = back;
+            let Some(outcome) = found else { continue };
+            let mut problems = problems.lock();
+            problems.retain(|problem| !problem.starts_with(&prefix));
+            match outcome {
+                Ok(()) => {
+                    show_expiries(&metrics, &name, &tls);
+                    events.tell(
+                        "CertificateReloaded",
+                        &object,
+                        "certificates were read again",
+                    );
+                }
+                Err(errors) => {
+                    for error in errors {
+                        let text = format!("the old certificate stays: {error}");
+                        events.tell("CertificateRefused", &object, &text);
+                        problems.push(format!("{prefix}{text}"));
+                    }
+                }
+            }
+        }
+    };
+    joints.control.spawn(async move {
+        tokio::select! {
+            () = watching => {}
+            () = stop.stopped() => {}
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests;

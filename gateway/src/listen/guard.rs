@@ -1,0 +1,261 @@
+//! The socket of a caller, plain or TLS, as hyper reads and writes it.
+//!
+//! Looks at what is read, by `framing` (HTTP/1) or `frames` (HTTP/2), and tells
+//! `pulse` of open heads and of writes that wait. What is refused never reaches
+//! hyper whole: in a head, bytes follow that its parser refuses with a 400,
+//! after the answers that are under way; in a body, the read fails, so that the
+//! exchange ends as malformed. Never answers by itself. Made by `connection`.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::frames::Frames;
+use super::framing::Framing;
+use super::pulse::Pulse;
+use super::tls::TlsStream;
+
+/// Ends a head wherever it stands in a way no parser of HTTP/1 takes: NUL is
+/// allowed nowhere in it, and the empty line makes hyper look at once.
+const POISON: &[u8] = b"\0\r\n\r\n";
+
+const FLOOD: &str = "a flood of SETTINGS, PING or PRIORITY frames";
+
+/// The transport of a connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// A bare socket.
+    Plain(TcpStream),
+    /// TLS over a socket.
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// The socket beneath.
+    pub(super) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+/// What is looked at.
+#[derive(Debug)]
+pub(super) enum Watch {
+    /// Messages of HTTP/1.
+    Http1(Framing),
+    /// Frames of HTTP/2; with the largest head, for the answer to a flood.
+    Http2(Frames, usize),
+}
+
+/// A connection's bytes, looked at. See the module.
+#[derive(Debug)]
+pub(super) struct Guard {
+    stream: Stream,
+    watch: Watch,
+    pulse: Arc<Pulse>,
+    /// Bytes that were read before, to tell the protocols apart.
+    ahead: Bytes,
+    /// Bytes to hand to hyper before the end, once something was refused.
+    poison: Option<Bytes>,
+    /// What was refused.
+    refused: Option<&'static str>,
+    /// Whether the next read fails.
+    failing: bool,
+    ended: bool,
+}
+
+impl Guard {
+    /// Guards `stream`, of which `ahead` was read already.
+    pub(super) fn new(stream: Stream, ahead: Bytes, watch: Watch, pulse: Arc<Pulse>) -> Self {
+        Self {
+            stream,
+            watch,
+            pulse,
+            ahead,
+            poison: None,
+            refused: None,
+            failing: false,
+            ended: false,
+        }
+    }
+
+    /// Whether bytes of the caller may be on their way that nobody will read:
+    /// to close then would reset the connection and could lose the answer.
+    pub(super) fn unread(&self) -> bool {
+        let between = match &self.watch {
+            Watch::Http1(framing) => framing.between_messages(),
+            Watch::Http2(..) => true,
+        };
+        !self.ended && (self.refused.is_some() || !between)
+    }
+
+    /// The transport, to end it.
+    pub(super) fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let bytes = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(bytes));
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.stream {
+            Stream::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        }
+    }
+
+    /// Looks at what was read after `before`; takes back what is refused.
+    fn look(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let read = buf.filled().get(before..).unwrap_or_default();
+        if read.is_empty() {
+            self.ended = true;
+            return;
+        }
+        if self.pulse.is_raw() {
+            return;
+        }
+        let passed = match &mut self.watch {
+            Watch::Http1(framing) => match framing.feed(read) {
+                Ok(()) => {
+                    self.pulse.head_is_open(framing.in_head());
+                    return;
+                }
+                Err(violation) => {
+                    self.refused = Some(violation.why);
+                    self.pulse.refuse(violation.why);
+                    if violation.in_head {
+                        self.poison = Some(Bytes::from_static(POISON));
+                    } else {
+                        self.failing = true;
+                    }
+                    violation.at
+                }
+            },
+            Watch::Http2(frames, head_bytes) => match frames.feed(read, || self.pulse.age()) {
+                Ok(()) => {
+                    self.pulse.head_is_open(frames.unfinished());
+                    return;
+                }
+                Err(at) => {
+                    self.refused = Some(FLOOD);
+                    self.pulse.refuse(FLOOD);
+                    self.poison = Some(Frames::flood_answer(*head_bytes).into());
+                    at
+                }
+            },
+        };
+        buf.set_filled(before + passed);
+    }
+
+    /// What a read gives after something was refused: what makes hyper refuse
+    /// it too, then the end.
+    fn after_refusal(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        if let Some(poison) = &mut self.poison {
+            let bytes = poison.remaining().min(buf.remaining());
+            buf.put_slice(&poison.split_to(bytes));
+        }
+        if self.failing {
+            let why = self.refused.unwrap_or("malformed");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.refused.is_some() {
+            return Poll::Ready(this.after_refusal(buf));
+        }
+        let before = buf.filled().len();
+        match this.poll_stream(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                this.look(buf, before);
+                if this.refused.is_some() && buf.filled().len() == before {
+                    return Poll::Ready(this.after_refusal(buf));
+                }
+                Poll::Ready(Ok(()))
+            }
+            other => other,
+        }
+    }
+}
+
+impl Guard {
+    fn note<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &poll {
+            Poll::Pending => self.pulse.write_waits(),
+            Poll::Ready(_) => self.pulse.write_went(),
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = match &mut this.stream {
+            Stream::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        };
+        this.note(poll)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = match &mut this.stream {
+            Stream::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+        };
+        this.note(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(socket) => socket.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.stream {
+            Stream::Plain(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => {
+                let poll = Pin::new(stream.as_mut()).poll_flush(cx);
+                this.note(poll)
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let poll = match &mut this.stream {
+            Stream::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        };
+        this.note(poll)
+    }
+}
