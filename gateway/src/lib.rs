@@ -20,6 +20,7 @@ pub mod balance;
 pub mod breaker;
 pub mod queue;
 pub mod resource;
+pub mod scale;
 pub mod split;
 // Layer 2
 pub mod identity;

@@ -62,12 +62,20 @@ async fn one_request(fleet: &Arc<Fleet>, seen: &Seen, chance: u64) {
         future: Box::pin(fleet.slot(None)),
         polls,
     };
-    let slot = match wait.await {
-        None => return drop(seen.gone.fetch_add(1, Ordering::Relaxed)),
-        Some(Err(_)) => return drop(seen.refused.fetch_add(1, Ordering::Relaxed)),
-        Some(Ok(slot)) => slot,
+    let counter = match &wait.await {
+        None => &seen.gone,
+        Some(Err(_)) => &seen.refused,
+        Some(Ok(slot)) => {
+            run(slot, seen, chance).await;
+            &seen.served
+        }
     };
-    let running = &seen.running[number_of(&slot)];
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Runs on the slot's replica for a few turns, watched by its shadow counter.
+async fn run(slot: &Slot, seen: &Seen, chance: u64) {
+    let running = &seen.running[number_of(slot)];
     let now = running.fetch_add(1, Ordering::SeqCst) + 1;
     seen.most.fetch_max(now, Ordering::SeqCst);
     for _ in 0..chance >> 16 & 3 {
@@ -77,8 +85,6 @@ async fn one_request(fleet: &Arc<Fleet>, seen: &Seen, chance: u64) {
         slot.outcome(Outcome::TransportError);
     }
     running.fetch_sub(1, Ordering::SeqCst);
-    drop(slot);
-    seen.served.fetch_add(1, Ordering::Relaxed);
 }
 
 fn worker(thread: u64, fleet: &Arc<Fleet>, seen: &Arc<Seen>) {
