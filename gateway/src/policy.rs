@@ -6,12 +6,30 @@
 //! interfaces of its world. The only module that knows wasmtime. `reconcile`
 //! loads and binds; `exchange` and `collector` call.
 
+mod answer;
+mod binding;
+mod call;
+mod compile;
+mod contract;
+mod engine;
+mod gate;
 mod grants;
+mod guest;
 mod host;
+mod inspect;
+mod instance;
+mod lend;
+mod measure;
+mod native;
+mod pool;
+mod record;
+mod shipped;
 mod wrap;
 
+pub use binding::{Loaded, Policy};
 pub use grants::{GrantKey, Grants};
-pub use host::{Host, HostError, HostOptions, Inspection, Loaded, Refusal};
+pub use host::{Host, HostError, HostOptions};
+pub use inspect::{Inspection, Refusal};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -361,3 +379,6 @@ pub struct BindingSpec {
     /// The endpoint's keys, for `match-key`.
     pub keys: Arc<KeySet>,
 }
+
+#[cfg(test)]
+mod tests;

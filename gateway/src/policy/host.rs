@@ -1,23 +1,27 @@
-//! The host of all plugins: one engine, its caches and its live instances.
+//! The host of all plugins: one engine, one compiler, and every live instance.
 //!
-//! Never calls a plugin on an exchange's behalf (`call` does). Made once, by
+//! Never calls a plugin on an exchange's behalf (`call` does) and never changes
+//! what is at work: a refused plugin leaves nothing behind. Made once, by
 //! `app`; used by `reconcile` and `admin`.
 
-use std::future::Future;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderName;
+use wasmtime::Engine;
 
-use super::{
-    AuthDecision, BindingSpec, Candidate, Choice, CollectedExchange, Entry, FaultKind, PolicyFault,
-    RequestFacts,
-};
-use crate::id::Digest;
-use crate::identity::Caller;
-use crate::metrics::Metrics;
-use crate::name::Name;
+use super::binding::{Loaded, Parts, Policy};
+use super::compile::Compiler;
+use super::engine::{self, INSTANCES_MAX};
+use super::inspect::{Inspection, Refusal, inspect};
+use super::instance::{NotMade, Plan};
+use super::lend::Linkers;
+use super::measure::{CallMetrics, Declared};
+use super::pool::{REAP_EVERY, Totals};
+use super::{BindingSpec, shipped};
+use crate::metrics::{self, Metrics};
 use crate::resource::{Plugin, Role};
 
 /// What a host is made of.
@@ -36,7 +40,7 @@ pub enum HostError {
     #[error("the plugin engine cannot be made: {0}")]
     Engine(String),
     /// The cache folder cannot be made ours alone.
-    #[error("the plugin cache {path}: {what}")]
+    #[error("the plugin cache {}: {what}", path.display())]
     Cache {
         /// The folder.
         path: PathBuf,
@@ -48,62 +52,76 @@ pub enum HostError {
     Thread(std::io::Error),
 }
 
-/// What is in a component, told without running it.
-#[derive(Debug, Clone)]
-pub struct Inspection {
-    /// Its content.
-    pub digest: Digest,
-    /// What it decides.
-    pub role: Role,
-    /// What it imports, by full name.
-    pub imports: Vec<String>,
-    /// Its size.
-    pub bytes: u64,
-}
-
-/// Why a plugin, or a binding of it, was refused. The text is for the operator.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Refusal {
-    /// Not built yet.
-    #[error("{0}")]
-    Other(String),
-}
-
 /// The host of all plugins.
-#[derive(Debug)]
-pub struct Host(());
+pub struct Host {
+    engine: Engine,
+    linkers: Linkers,
+    compiler: Arc<Compiler>,
+    metrics: Arc<Metrics>,
+    declared: Declared,
+    totals: Arc<Totals>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("instances", &self.totals.live())
+            .finish_non_exhaustive()
+    }
+}
 
 impl Host {
-    /// One engine, its ticker and its cache.
+    /// One engine, its clock and its cache.
     ///
     /// # Errors
     ///
     /// [`HostError`] where the engine, the cache or a thread cannot be made.
-    pub fn new(_options: HostOptions) -> Result<Arc<Self>, HostError> {
-        Ok(Arc::new(Self(())))
+    pub fn new(options: HostOptions) -> Result<Arc<Self>, HostError> {
+        let engine = engine::engine()?;
+        let linkers =
+            Linkers::new(&engine).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let declared = Declared::new(Arc::clone(&options.metrics)).map_err(HostError::Engine)?;
+        let host = Self {
+            compiler: Compiler::new(&engine, &options.cache_dir)?,
+            linkers,
+            metrics: options.metrics,
+            declared,
+            totals: Arc::default(),
+            engine,
+        };
+        engine::tick(&host.engine)?;
+        reap(Arc::downgrade(&host.totals))?;
+        Ok(Arc::new(host))
     }
 
     /// A plugin that is carried in the binary: its default resource and its
     /// component.
     #[must_use]
-    pub fn shipped(&self, _name: &str) -> Option<(Plugin, Bytes)> {
-        None
+    pub fn shipped(&self, name: &str) -> Option<(Plugin, Bytes)> {
+        shipped::shipped(name)
     }
 
     /// Names of the plugins that are carried in the binary.
     #[must_use]
     pub fn shipped_names(&self) -> &'static [&'static str] {
-        &["key-auth", "weighted-split", "model-data"]
+        &shipped::NAMES
     }
 
-    /// Tells what is in a component without compiling it.
+    /// Instances that are live, over all policies.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.totals.live()
+    }
+
+    /// Tells what is in a component without compiling it. Reads all of it: a
+    /// tenth of a second for the largest.
     ///
     /// # Errors
     ///
     /// [`Refusal`] where it is no component of the contract, or imports what is
     /// not granted.
-    pub fn inspect(&self, _component: &[u8]) -> Result<Inspection, Refusal> {
-        Err(Refusal::Other("not built yet".to_owned()))
+    pub fn inspect(&self, component: &[u8]) -> Result<Inspection, Refusal> {
+        inspect(component)
     }
 
     /// Inspects, compiles off the path and links.
@@ -113,10 +131,34 @@ impl Host {
     /// [`Refusal`] with the reason; nothing is left behind.
     pub async fn load(
         self: &Arc<Self>,
-        _spec: &Plugin,
-        _component: Bytes,
+        spec: &Plugin,
+        component: Bytes,
     ) -> Result<Arc<Loaded>, Refusal> {
-        Err(Refusal::Other("not built yet".to_owned()))
+        let (wanted, role) = (spec.digest.clone(), spec.role);
+        let fits = move |found: &Inspection| match wanted {
+            Some(wanted) if wanted != found.digest => Err(Refusal::OtherDigest {
+                found: found.digest.clone(),
+                wanted,
+            }),
+            _ if role != found.role => Err(Refusal::OtherRole {
+                found: found.role,
+                wanted: role,
+            }),
+            _ => Ok(()),
+        };
+        let (inspection, compiled) = self.compiler.compile(component, fits).await?;
+        let plan = Plan::new(&self.linkers, &compiled, role)?;
+        let own = self.declared.own(spec)?;
+        Ok(Loaded::new(Parts {
+            digest: inspection.digest,
+            engine: self.engine.clone(),
+            plan,
+            counted: CallMetrics::new(&self.metrics, &spec.name, role),
+            own,
+            lines_dropped: self.declared.lines_dropped(&spec.name),
+            totals: Arc::clone(&self.totals),
+            spec: spec.clone(),
+        }))
     }
 
     /// Configures, self-tests and warms one instance per worker.
@@ -126,115 +168,55 @@ impl Host {
     /// [`Refusal`] with the reason; nothing is left behind.
     pub async fn bind(
         self: &Arc<Self>,
-        _loaded: &Arc<Loaded>,
-        _spec: BindingSpec,
+        loaded: &Arc<Loaded>,
+        spec: BindingSpec,
     ) -> Result<Arc<Policy>, Refusal> {
-        Err(Refusal::Other("not built yet".to_owned()))
+        let policy = Policy::new(loaded, spec);
+        let Some(place) = policy.pool.place() else {
+            return Err(Refusal::Gateway(format!(
+                "all {INSTANCES_MAX} instances are at work"
+            )));
+        };
+        let refused = |not_made| match not_made {
+            NotMade::Instance(fault) => Refusal::Instance(fault),
+            NotMade::Configure(fault) => Refusal::Configure(fault),
+        };
+        let mut first = policy.make(place).await.map_err(refused)?;
+        first.self_test().await.map_err(Refusal::SelfTest)?;
+        // Collect is called on the control runtime, which is worker 0.
+        let workers = match loaded.spec().role {
+            Role::Auth | Role::Split => 1..metrics::cells(),
+            Role::Collect => 0..1,
+        };
+        let mut warm = Some(first);
+        for worker in workers {
+            let instance = match warm.take() {
+                Some(first) => first,
+                // The rest of the room is for what is really called.
+                None if self.totals.live() >= INSTANCES_MAX / 2 => break,
+                None => match policy.pool.place() {
+                    Some(place) => policy.make(place).await.map_err(refused)?,
+                    None => break,
+                },
+            };
+            policy.pool.put(worker, instance);
+        }
+        Ok(policy)
     }
 }
 
-/// One version of a plugin in memory.
-#[derive(Debug)]
-pub struct Loaded {
-    spec: Plugin,
-    digest: Digest,
-}
-
-impl Loaded {
-    /// Its content.
-    #[must_use]
-    pub fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
-    /// Its resource.
-    #[must_use]
-    pub fn spec(&self) -> &Plugin {
-        &self.spec
-    }
-}
-
-/// A plugin at work in a binding.
-#[derive(Debug)]
-pub struct Policy {
-    loaded: Arc<Loaded>,
-    generation: u64,
-    cache_by: Vec<HeaderName>,
-}
-
-impl Policy {
-    /// The plugin.
-    #[must_use]
-    pub fn plugin(&self) -> &Name {
-        &self.loaded.spec.name
-    }
-
-    /// What it decides.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        self.loaded.spec.role
-    }
-
-    /// The content that decides.
-    #[must_use]
-    pub fn digest(&self) -> &Digest {
-        &self.loaded.digest
-    }
-
-    /// Unlike that of every other policy this process made.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// The headers that the plugin is shown.
-    #[must_use]
-    pub fn headers(&self) -> &[HeaderName] {
-        &self.loaded.spec.headers
-    }
-
-    /// What a grant is remembered by; empty: all that the policy was shown.
-    #[must_use]
-    pub fn cache_by(&self) -> &[HeaderName] {
-        &self.cache_by
-    }
-
-    pub(super) fn count_remembered(&self) {}
-
-    /// Asks who is calling. The record is built before this returns; the
-    /// future may outlive its caller. About 2 µs.
-    pub fn authenticate(
-        self: &Arc<Self>,
-        _facts: &RequestFacts<'_>,
-        _so_far: Option<&Caller>,
-    ) -> impl Future<Output = Result<AuthDecision, PolicyFault>> + Send + use<> {
-        std::future::ready(Err(unbuilt()))
-    }
-
-    /// Asks which version answers; the answer is checked.
-    pub fn choose(
-        self: &Arc<Self>,
-        _facts: &RequestFacts<'_>,
-        _caller: Option<&Caller>,
-        _draw: u64,
-        _candidates: Vec<Candidate>,
-    ) -> impl Future<Output = Result<Choice, PolicyFault>> + Send + use<> {
-        std::future::ready(Err(unbuilt()))
-    }
-
-    /// Asks what is kept of a batch; bodies are copied.
-    pub fn collect(
-        self: &Arc<Self>,
-        _batch: &[CollectedExchange],
-        _entries: Vec<Entry>,
-    ) -> impl Future<Output = Result<Vec<Entry>, PolicyFault>> + Send + use<> {
-        std::future::ready(Err(unbuilt()))
-    }
-}
-
-fn unbuilt() -> PolicyFault {
-    PolicyFault {
-        kind: FaultKind::Error,
-        detail: "not built yet".to_owned(),
-    }
+/// Starts the thread that drops idle instances; it ends with the host and all
+/// its policies.
+fn reap(totals: Weak<Totals>) -> Result<(), HostError> {
+    std::thread::Builder::new()
+        .name("policy-reaper".to_owned())
+        .spawn(move || {
+            while let Some(totals) = totals.upgrade() {
+                totals.reap(Instant::now());
+                drop(totals);
+                std::thread::sleep(REAP_EVERY);
+            }
+        })
+        .map(drop)
+        .map_err(HostError::Thread)
 }

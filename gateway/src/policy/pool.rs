@@ -1,0 +1,316 @@
+//! The instances of one binding: idle ones in a shard per worker, and the rules
+//! of taking, making and dropping them.
+//!
+//! Never hands one instance to two calls: a call owns what it took. Never makes
+//! more than the binding's `instances`, nor more than the host's. Used by
+//! `call` and `host`.
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::engine::INSTANCES_MAX;
+use super::gate::{Gate, overload};
+use super::instance::{Instance, NotMade};
+use super::{Policy, PolicyFault};
+use crate::metrics::{self, Gauge};
+
+/// How long an instance may lie idle; making one anew costs 12 to 50 µs.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How often idle ones are looked for.
+pub(super) const REAP_EVERY: Duration = Duration::from_secs(5);
+
+/// Lost instances in a row before making new ones is slowed down: a plugin that
+/// traps on one request in a hundred never gets there.
+const LOST_FREE: u32 = 16;
+
+/// Longest wait between two new instances of a plugin that loses all.
+const BACK_OFF_MAX: Duration = Duration::from_millis(100);
+
+/// Live instances of the process, and the policies that have them.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    live: AtomicUsize,
+    policies: Mutex<Vec<Weak<Policy>>>,
+}
+
+impl Totals {
+    /// Instances that are live now.
+    pub(super) fn live(&self) -> usize {
+        self.live.load(Relaxed)
+    }
+
+    pub(super) fn add(&self, policy: &Arc<Policy>) {
+        let mut policies = self.policies.lock();
+        policies.retain(|known| known.strong_count() > 0);
+        policies.push(Arc::downgrade(policy));
+    }
+
+    fn policies(&self) -> Vec<Arc<Policy>> {
+        self.policies
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    /// Drops instances that have been idle or alive for too long.
+    pub(super) fn reap(&self, now: Instant) {
+        for policy in self.policies() {
+            policy.pool.reap(now);
+        }
+    }
+
+    /// Drops one idle instance of any policy, so that another can be made.
+    fn evict_one(&self) -> bool {
+        self.policies()
+            .iter()
+            .any(|policy| policy.pool.take_any().is_some())
+    }
+}
+
+/// Counts of one policy's instances, kept by each of them.
+#[derive(Debug)]
+struct Counts {
+    live: AtomicUsize,
+    gauge: Arc<Gauge>,
+    totals: Arc<Totals>,
+}
+
+/// One live instance; its drop gives the place back.
+#[derive(Debug)]
+pub(super) struct Counted(Arc<Counts>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.gauge.add(-1);
+        self.0.live.fetch_sub(1, Relaxed);
+        self.0.totals.live.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The instances of one policy.
+pub(super) struct Pool {
+    shards: Box<[Mutex<Vec<Instance>>]>,
+    /// As many calls as there may be instances.
+    seats: Gate,
+    instances_max: usize,
+    counts: Arc<Counts>,
+    lost_in_a_row: AtomicU32,
+    not_before: Mutex<Option<Instant>>,
+}
+
+fn take_place(live: &AtomicUsize, most: usize) -> bool {
+    live.fetch_update(Relaxed, Relaxed, |live| (live < most).then_some(live + 1))
+        .is_ok()
+}
+
+impl Pool {
+    pub(super) fn new(instances_max: usize, gauge: Arc<Gauge>, totals: Arc<Totals>) -> Self {
+        Self {
+            shards: (0..metrics::cells()).map(|_| Mutex::default()).collect(),
+            seats: Gate::new(instances_max),
+            instances_max,
+            counts: Arc::new(Counts {
+                live: AtomicUsize::new(0),
+                gauge,
+                totals,
+            }),
+            lost_in_a_row: AtomicU32::new(0),
+            not_before: Mutex::new(None),
+        }
+    }
+
+    fn shard(&self, worker: usize) -> Option<&Mutex<Vec<Instance>>> {
+        self.shards.get(worker).or_else(|| self.shards.first())
+    }
+
+    fn take(&self, worker: usize) -> Option<Instance> {
+        self.shard(worker)?.lock().pop()
+    }
+
+    fn take_any(&self) -> Option<Instance> {
+        self.shards.iter().find_map(|shard| shard.lock().pop())
+    }
+
+    pub(super) fn put(&self, worker: usize, instance: Instance) {
+        if let Some(shard) = self.shard(worker) {
+            shard.lock().push(instance);
+        }
+    }
+
+    /// A place for one more instance; none where the binding or the host has
+    /// as many as it may.
+    pub(super) fn place(&self) -> Option<Counted> {
+        let counts = &self.counts;
+        if !take_place(&counts.live, self.instances_max) {
+            return None;
+        }
+        let totals = &counts.totals;
+        let found = take_place(&totals.live, INSTANCES_MAX)
+            || (totals.evict_one() && take_place(&totals.live, INSTANCES_MAX));
+        if !found {
+            counts.live.fetch_sub(1, Relaxed);
+            return None;
+        }
+        counts.gauge.add(1);
+        Some(Counted(Arc::clone(counts)))
+    }
+
+    fn reap(&self, now: Instant) {
+        for shard in &self.shards {
+            let mut gone = Vec::new();
+            let mut idle = shard.lock();
+            let (worn, kept) = idle.drain(..).partition(|instance| {
+                now.saturating_duration_since(instance.idle_since) > IDLE_MAX || instance.worn(now)
+            });
+            gone.extend::<Vec<Instance>>(worn);
+            *idle = kept;
+            // Dropping takes microseconds each; a call must not wait for it.
+            drop(idle);
+            drop(gone);
+        }
+    }
+
+    /// An instance was lost to a trap, a timeout or a refusal of memory.
+    fn lost(&self, now: Instant) {
+        let lost = self.lost_in_a_row.fetch_add(1, Relaxed).saturating_add(1);
+        if let Some(over) = lost.checked_sub(LOST_FREE + 1) {
+            let wait = Duration::from_millis(1_u64 << over.min(16)).min(BACK_OFF_MAX);
+            *self.not_before.lock() = now.checked_add(wait);
+        }
+    }
+
+    fn served(&self) {
+        if self.lost_in_a_row.load(Relaxed) != 0 {
+            self.lost_in_a_row.store(0, Relaxed);
+        }
+    }
+
+    fn backing_off(&self, now: Instant) -> Result<(), PolicyFault> {
+        let lost = self.lost_in_a_row.load(Relaxed);
+        if lost > LOST_FREE && self.not_before.lock().is_some_and(|until| now < until) {
+            return Err(overload(format!(
+                "{lost} instances were lost in a row; a new one is made after a while"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What a call holds of its policy: a turn on its worker and a seat.
+struct Ticket {
+    policy: Arc<Policy>,
+    worker: usize,
+    turn: bool,
+    seat: bool,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.seat {
+            self.policy.pool.seats.leave();
+        }
+        if self.turn {
+            self.policy.loaded.turns(self.worker).leave();
+        }
+    }
+}
+
+/// One instance in the hands of one call. Dropped before [`Lease::end`], the
+/// instance goes with it: a call that was cut off leaves it unusable.
+pub(super) struct Lease {
+    // Before the ticket: what is dropped gives its place back before its seat.
+    instance: Option<Instance>,
+    ticket: Ticket,
+}
+
+impl Lease {
+    /// Waits for its turn, at most 20 ms twice, and takes or makes an instance.
+    pub(super) async fn take(policy: Arc<Policy>) -> Result<Self, PolicyFault> {
+        let mut ticket = Ticket {
+            worker: metrics::worker(),
+            policy,
+            turn: false,
+            seat: false,
+        };
+        let policy = &ticket.policy;
+        policy.loaded.turns(ticket.worker).enter().await?;
+        ticket.turn = true;
+        let policy = &ticket.policy;
+        policy.pool.seats.enter().await?;
+        ticket.seat = true;
+        let policy = &ticket.policy;
+        let instance = match policy.pool.take(ticket.worker) {
+            Some(instance) => instance,
+            None => policy.take_or_make().await?,
+        };
+        Ok(Self {
+            instance: Some(instance),
+            ticket,
+        })
+    }
+
+    /// The instance, with the limits of one call that starts now; there from
+    /// [`Lease::take`] to [`Lease::end`].
+    pub(super) fn begin(&mut self, now: Instant) -> Option<&mut Instance> {
+        let instance = self.instance.as_mut()?;
+        instance.begin(&self.ticket.policy.loaded.spec().limits, now);
+        Some(instance)
+    }
+
+    /// Puts the instance back, or drops it where the call lost it.
+    pub(super) fn end(mut self, lost: bool, now: Instant) {
+        let pool = &self.ticket.policy.pool;
+        let Some(mut instance) = self.instance.take() else {
+            return;
+        };
+        if lost {
+            pool.lost(now);
+            return;
+        }
+        pool.served();
+        if !instance.worn(now) {
+            instance.idle_since = now;
+            pool.put(self.ticket.worker, instance);
+        }
+    }
+}
+
+impl Policy {
+    /// This worker has none that is idle: makes one where there is place, else
+    /// takes one of another worker.
+    async fn take_or_make(&self) -> Result<Instance, PolicyFault> {
+        let now = Instant::now();
+        let pool = &self.pool;
+        pool.backing_off(now)?;
+        let Some(place) = pool.place() else {
+            return pool
+                .take_any()
+                .ok_or_else(|| overload("no place for an instance".to_owned()));
+        };
+        self.make(place).await.map_err(|not_made| {
+            pool.lost(now);
+            not_made.fault()
+        })
+    }
+
+    /// A new instance, configured.
+    pub(super) async fn make(&self, place: Counted) -> Result<Instance, NotMade> {
+        let loaded = &self.loaded;
+        let lent = Arc::clone(&self.lent);
+        let limits = &loaded.spec().limits;
+        Instance::make(
+            &loaded.engine,
+            &loaded.plan,
+            lent,
+            limits,
+            &self.settings,
+            place,
+        )
+        .await
+    }
+}

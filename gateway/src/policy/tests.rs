@@ -1,0 +1,90 @@
+//! The plugin host with real components: the shipped plugins, and guests that
+//! misbehave.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use super::*;
+use crate::identity::KeyPair;
+use crate::metrics::Metrics;
+
+mod calls;
+
+/// One request, with what a test changes of it.
+struct Asked {
+    endpoint: Name,
+    headers: HeaderMap,
+    path: &'static str,
+}
+
+impl Asked {
+    fn new(headers: &[(&'static str, &str)]) -> Self {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect();
+        Self {
+            endpoint: Name::parse("iris").unwrap(),
+            headers,
+            path: "/score",
+        }
+    }
+
+    fn facts(&self) -> RequestFacts<'_> {
+        RequestFacts {
+            id: "request-1",
+            method: &Method::POST,
+            path: self.path,
+            query: None,
+            authority: "localhost:8443",
+            client_ip: [127, 0, 0, 1].into(),
+            endpoint: &self.endpoint,
+            content_length: Some(2),
+            headers: &self.headers,
+            attributes: &[],
+        }
+    }
+}
+
+fn binding(plugin: &Name) -> BindingSpec {
+    BindingSpec {
+        endpoint: Name::parse("iris").unwrap(),
+        binding: Binding {
+            plugin: plugin.clone(),
+            config: serde_json::Value::Null,
+            cache_by: Vec::new(),
+        },
+        keys: Arc::default(),
+    }
+}
+
+struct Fixture {
+    host: Arc<Host>,
+    metrics: Arc<Metrics>,
+    _cache: tempfile::TempDir,
+}
+
+fn fixture() -> Fixture {
+    let cache = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new().unwrap();
+    let host = Host::new(HostOptions {
+        cache_dir: cache.path().join("cache"),
+        metrics: Arc::clone(&metrics),
+    })
+    .unwrap();
+    Fixture {
+        host,
+        metrics,
+        _cache: cache,
+    }
+}
+
+impl Fixture {
+    async fn shipped(&self, name: &str) -> Arc<Loaded> {
+        let (spec, component) = self.host.shipped(name).unwrap();
+        self.host.load(&spec, component).await.unwrap()
+    }
+}

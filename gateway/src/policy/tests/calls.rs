@@ -1,0 +1,77 @@
+//! The shipped plugins, through the same door as anybody's.
+
+use super::*;
+use crate::identity::KeySet;
+
+#[tokio::test]
+async fn key_auth_lets_a_key_in_and_passes_without_one() {
+    let fixture = fixture();
+    let loaded = fixture.shipped("key-auth").await;
+    let pair = KeyPair::generate().unwrap();
+    let mut spec = binding(&loaded.spec().name);
+    spec.keys = Arc::new(KeySet::of(&pair));
+    let policy = fixture.host.bind(&loaded, spec).await.unwrap();
+    let bearer = format!("Bearer {}", pair.secondary_key.reveal());
+    let asked = Asked::new(&[("authorization", &bearer)]);
+    let decision = policy.authenticate(&asked.facts(), None).await.unwrap();
+    let AuthDecision::Allow(grant) = decision else {
+        panic!("{decision:?}")
+    };
+    assert_eq!(grant.caller.subject, "secondary");
+    assert_eq!(grant.cache, Duration::from_secs(60));
+    for headers in [vec![], vec![("authorization", "Bearer x")]] {
+        let asked = Asked::new(&headers);
+        let decision = policy.authenticate(&asked.facts(), None).await.unwrap();
+        assert!(matches!(decision, AuthDecision::Pass), "{decision:?}");
+    }
+    let metrics = &fixture.metrics;
+    let decisions = |word| {
+        let family = &metrics.policy_decisions;
+        family.with(&["key-auth", "auth", word]).value()
+    };
+    assert_eq!((decisions("allow"), decisions("pass")), (1, 2));
+    assert_eq!(metrics.plugin_versions_live.with(&["key-auth"]).value(), 1);
+    assert_eq!(
+        metrics.policy_seconds.with(&["key-auth", "auth"]).count(),
+        3
+    );
+}
+
+#[tokio::test]
+async fn weighted_split_chooses_one_of_the_candidates() {
+    let fixture = fixture();
+    let loaded = fixture.shipped("weighted-split").await;
+    let policy = fixture
+        .host
+        .bind(&loaded, binding(&loaded.spec().name))
+        .await
+        .unwrap();
+    let asked = Asked::new(&[]);
+    let candidates = candidates(&[("blue", 8000), ("green", 2000)]);
+    let mut blue = 0;
+    for number in 0..200_u64 {
+        let draw = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let choice = policy.choose(&asked.facts(), None, draw, candidates.clone());
+        let choice = choice.await.unwrap();
+        assert!(choice.mirrors.is_empty());
+        blue += u32::from(choice.version.as_str() == "blue");
+    }
+    assert!((140..=180).contains(&blue), "{blue} of 200 went to blue");
+}
+
+pub(super) fn candidates(weights: &[(&str, u32)]) -> Vec<Candidate> {
+    weights
+        .iter()
+        .map(|(version, weight)| Candidate {
+            version: Name::parse(version).unwrap(),
+            weight: *weight,
+            kind: None,
+            is_default: *version == "blue",
+            replicas_ready: 1,
+            slots_free: 1,
+            queued: 0,
+            latency_ms_p50: 0,
+            errors_per_10k: 0,
+        })
+        .collect()
+}
