@@ -30,6 +30,7 @@ pub use binding::{Loaded, Policy};
 pub use grants::{GrantKey, Grants};
 pub use host::{Host, HostError, HostOptions};
 pub use inspect::{Inspection, Refusal};
+pub use wrap::{NoPlugin, component};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -43,9 +44,6 @@ use crate::fault::Denial;
 use crate::identity::{Caller, KeySet};
 use crate::name::Name;
 use crate::resource::{Binding, VersionType};
-
-pub use host::Policy;
-pub use wrap::{NoPlugin, component};
 
 /// Longest time a grant is reused (SEMANTICS §8).
 pub const GRANT_SECONDS_MAX: u64 = 60;
