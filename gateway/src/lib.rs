@@ -39,3 +39,5 @@ pub mod exchange;
 pub mod reconcile;
 // Layer 6
 pub mod listen;
+// Layer 7
+pub mod admin;

@@ -218,10 +218,10 @@ impl Control {
         &self.tasks
     }
 
-    /// Whether callers can be served: not draining.
+    /// Whether callers can be served: listeners are up, nothing drains.
     #[must_use]
     pub fn ready(&self) -> bool {
-        !self.tasks.stopping()
+        !self.tasks.stopping() && !self.facts.read().listeners.is_empty()
     }
 
     async fn start_plugin(

@@ -1,0 +1,194 @@
+//! What each row of the admin API does, by `reconcile::Control`.
+//!
+//! Never sees a request that `gate` has not let in. Called by `admin`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{Refusal, json, whole};
+use super::body::Body;
+use super::query::Query;
+use super::routes::Action;
+use super::{Api, streams};
+use crate::name::Name;
+use crate::runtime::LogQuery;
+use crate::units::Interval;
+
+/// Items of a list where no `limit` is given, and at most.
+const ITEMS: (usize, usize) = (500, 1_000);
+
+/// A request that was let in.
+pub(super) struct Call {
+    pub(super) head: Parts,
+    /// The name in its path; empty where there is none.
+    pub(super) name: String,
+    pub(super) query: Query,
+    pub(super) content: Bytes,
+}
+
+/// Does what a row does.
+pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Response<Body>, Refusal> {
+    let control = &api.control;
+    let name = call.name.as_str();
+    match action {
+        Action::Health => Ok(whole(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
+        Action::Ready => Ok(ready(api)),
+        Action::Metrics => {
+            let text = control.metrics().text();
+            Ok(whole(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                text,
+            ))
+        }
+        Action::Status => json(StatusCode::OK, &control.status()),
+        Action::Endpoints => page(control.endpoints(), &call.query),
+        Action::Endpoint => json(StatusCode::OK, &control.endpoint(name)?),
+        Action::Keys => json(StatusCode::OK, &control.endpoint_keys(name)?),
+        Action::Logs => logs(api, &call),
+        Action::Plugins => page(control.plugins(), &call.query),
+        Action::Plugin => json(StatusCode::OK, &control.plugin(name)?),
+        Action::Push => push(api, name, call.content).await,
+        Action::Swap => {
+            let wanted: SwapBody = body(&call.content)?;
+            json(
+                StatusCode::OK,
+                &control.swap(name, wanted.digest.as_deref()).await?,
+            )
+        }
+        Action::Rollback => {
+            let NoBody {} = body(&call.content)?;
+            json(StatusCode::OK, &control.rollback(name).await?)
+        }
+        Action::Events => events(api, &call),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SwapBody {
+    digest: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoBody {}
+
+/// The body as JSON; none is the default.
+fn body<T: Default + for<'de> Deserialize<'de>>(content: &[u8]) -> Result<T, Refusal> {
+    if content.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(content)
+        .map_err(|error| Refusal::malformed(format!("the body: {error}")))
+}
+
+fn ready(api: &Api) -> Response<Body> {
+    let (status, text) = if api.control.ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: starting or draining\n",
+        )
+    };
+    whole(status, "text/plain; charset=utf-8", text)
+}
+
+/// A part of a list, by name.
+fn page(items: Vec<Value>, query: &Query) -> Result<Response<Body>, Refusal> {
+    let limit = query.parsed("limit", |text| match text.parse() {
+        Ok(limit) if (1..=ITEMS.1).contains(&limit) => Ok(limit),
+        _ => Err(format!("{text:?} is not a number from 1 to {}", ITEMS.1)),
+    })?;
+    let limit = limit.unwrap_or(ITEMS.0);
+    let after = query.text("continue").unwrap_or_default();
+    let name = |item: &Value| {
+        item.pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut items: Vec<Value> = items
+        .into_iter()
+        .filter(|item| name(item).as_str() > after)
+        .collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = if more { items.last().map(name) } else { None };
+    json(StatusCode::OK, &json!({ "items": items, "continue": next }))
+}
+
+async fn push(api: &Api, name: &str, content: Bytes) -> Result<Response<Body>, Refusal> {
+    if content.is_empty() {
+        return Err(Refusal::malformed("the body is empty; it is the component"));
+    }
+    let pushed = api.control.push(name, content).await?;
+    let status = if pushed.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    json(status, &pushed)
+}
+
+fn logs(api: &Api, call: &Call) -> Result<Response<Body>, Refusal> {
+    let endpoint = Name::parse(&call.name)
+        .map_err(|_| Refusal::not_found(format!("no endpoint {}", call.name)))?;
+    let version = call.query.name("version")?;
+    if let Some(version) = &version {
+        let shown = api.control.endpoint(endpoint.as_str())?;
+        let names = shown.pointer("/status/versions").and_then(Value::as_array);
+        let known = names
+            .into_iter()
+            .flatten()
+            .any(|v| v.get("name") == Some(&json!(version)));
+        if !known {
+            return Err(Refusal::not_found(format!(
+                "no version {version} of endpoint {endpoint}"
+            )));
+        }
+    }
+    let since = call.query.parsed("since", Interval::parse)?;
+    let follow = call.query.flag("follow")?;
+    let lines = api.control.logs(LogQuery {
+        endpoint,
+        version,
+        replica: call.query.text("replica").map(str::to_owned),
+        since: since.map(Interval::duration),
+        follow,
+    })?;
+    if follow {
+        streams::follow_lines(api, lines)
+    } else {
+        Ok(streams::lines(api, lines))
+    }
+}
+
+fn events(api: &Api, call: &Call) -> Result<Response<Body>, Refusal> {
+    let not_an_id = |text: &str| format!("{text:?} is not the id of an event");
+    let number = |text: &str| text.parse::<u64>().map_err(|_| not_an_id(text));
+    let last = call
+        .head
+        .headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
+    let since = match (call.query.parsed("since", number)?, last) {
+        (None, Some(last)) => number(last).map_err(Refusal::malformed)?,
+        (since, _) => since.unwrap_or(0),
+    };
+    if call.query.flag("follow")? {
+        return streams::follow_events(api, since);
+    }
+    let items = api.control.events().since(since);
+    let items: Vec<_> = items.iter().map(|event| &**event).collect();
+    json(StatusCode::OK, &json!({ "items": items, "continue": null }))
+}
+
+/// Between comments on a quiet stream, so that both sides learn when it broke.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
