@@ -52,6 +52,13 @@ pub enum ReplicaEvent {
         /// Where it will answer.
         address: SocketAddr,
     },
+    /// It is starting and its probes fail; told once for each reason.
+    NotYet {
+        /// Which.
+        id: ReplicaId,
+        /// The last probe's outcome.
+        reason: String,
+    },
     /// Its probes succeed: it may have requests.
     Ready {
         /// Which.
@@ -94,6 +101,7 @@ impl ReplicaEvent {
     pub fn id(&self) -> &ReplicaId {
         match self {
             Self::Starting { id, .. }
+            | Self::NotYet { id, .. }
             | Self::Ready { id }
             | Self::NotReady { id, .. }
             | Self::Exited { id, .. }

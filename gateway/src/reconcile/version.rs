@@ -77,14 +77,22 @@ impl VersionState {
                 self.reason.clone_from(reason);
                 Some("ReplicaNotReady")
             }
+            ReplicaEvent::NotYet { reason, .. } => {
+                // Why it failed before says more than what it is waited for now.
+                if self.failures == 0 {
+                    self.reason.clone_from(reason);
+                }
+                None
+            }
             ReplicaEvent::Exited { reason, .. } => {
                 self.phases.insert(id, Phase::BackOff);
-                self.failures = self.failures.saturating_add(1);
                 self.reason.clone_from(reason);
                 Some("ReplicaExited")
             }
+            // Counted here: it also comes where nothing could be started.
             ReplicaEvent::BackOff { reason, .. } => {
                 self.phases.insert(id, Phase::BackOff);
+                self.failures = self.failures.saturating_add(1);
                 self.reason.clone_from(reason);
                 None
             }
@@ -166,6 +174,7 @@ impl RunningVersion {
                 self.fleet.remove(id);
                 self.fleet.set_starting(starting);
             }
+            ReplicaEvent::NotYet { .. } => {}
             ReplicaEvent::BackOff { .. } => self.fleet.set_starting(starting),
         }
         told

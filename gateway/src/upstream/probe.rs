@@ -3,6 +3,7 @@
 //! Never reuses a connection and never reads a body. Called by `runtime`, which
 //! judges what a row of probes means.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 pub enum ProbeError {
     /// Nothing listens there, or the connect failed.
     #[error("no connection: {0}")]
-    Connect(std::io::Error),
+    Connect(io::Error),
     /// The path is not one that can be sent.
     #[error("{path:?} is not a path that can be probed")]
     Path {
@@ -51,6 +52,11 @@ pub async fn probe(address: SocketAddr, probe: &Probe) -> Result<(), ProbeError>
         let stream = TcpStream::connect(address)
             .await
             .map_err(ProbeError::Connect)?;
+        // On loopback a connect to a free port can get that very port and meet
+        // itself; it must not count, and must not keep the port.
+        if stream.local_addr().is_ok_and(|own| own == address) {
+            return Err(ProbeError::Connect(io::ErrorKind::ConnectionRefused.into()));
+        }
         match &probe.path {
             None => Ok(()),
             Some(path) => get(stream, address, path).await,
