@@ -1,0 +1,132 @@
+//! One measurement: wrk on one proxy, and the CPU the proxy used meanwhile.
+//!
+//! CPU is user and system time of the proxy's processes from `/proc`; neither
+//! load nor upstream is in it. Called by `bench`.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::proxy::Proxy;
+use crate::run::{command, output};
+
+/// `sysconf(_SC_CLK_TCK)` is 100 on every Linux there is.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Where load and upstream run; the proxy has core 0.
+const OTHER_CORE: &str = "1";
+
+/// What one measurement found.
+pub(super) struct Sample {
+    /// CPU of the proxy's processes per request, in µs.
+    pub(super) cpu_us: f64,
+    /// Requests a second.
+    pub(super) rate: f64,
+    /// Latency, in µs.
+    pub(super) p50_us: f64,
+    /// Latency, in µs.
+    pub(super) p99_us: f64,
+    /// Memory after the load, in MB: resident, and proportional.
+    pub(super) rss_mb: f64,
+    pub(super) pss_mb: f64,
+}
+
+/// Loads a proxy for some seconds.
+///
+/// # Errors
+///
+/// Where an answer was not 200 or a socket failed.
+pub(super) fn load(proxy: &Proxy, tls: bool, connections: u32, seconds: u32) -> Result<Sample> {
+    let url = if tls {
+        proxy.tls.as_deref().context("no TLS here")?
+    } else {
+        &proxy.plain
+    };
+    let mut wrk = command("taskset");
+    wrk.args([
+        "-c",
+        OTHER_CORE,
+        "wrk",
+        "-t1",
+        "--latency",
+        "--timeout",
+        "10s",
+    ]);
+    wrk.args(["-c", &connections.to_string(), "-s"])
+        .arg(&proxy.script);
+    // Warm: connections to the upstream, plugin instances, caches.
+    let mut warm = command("taskset");
+    warm.args(wrk.get_args());
+    output(warm.args(["-d", "1s", url]))?;
+    let before = ticks(&proxy.pids);
+    let text = output(wrk.args(["-d", &format!("{seconds}s"), url]))?;
+    let used = (ticks(&proxy.pids) - before) / TICKS_PER_SECOND;
+    for bad in ["Non-2xx", "Socket errors"] {
+        ensure!(
+            !text.contains(bad),
+            "{} under load of {connections}:\n{text}",
+            proxy.name
+        );
+    }
+    let requests = number(&text, "requests in", -1)?;
+    Ok(Sample {
+        cpu_us: used * 1e6 / requests,
+        rate: number(&text, "Requests/sec:", 1)?,
+        p50_us: number(&text, "50%", 1)?,
+        p99_us: number(&text, "99%", 1)?,
+        rss_mb: memory(&proxy.pids, "status", "VmRSS:"),
+        pss_mb: memory(&proxy.pids, "smaps_rollup", "Pss:"),
+    })
+}
+
+/// The word beside the phrase, as a number; times become µs.
+fn number(text: &str, phrase: &str, side: i32) -> Result<f64> {
+    let line = text
+        .lines()
+        .find(|line| line.contains(phrase) && !line.contains("Stdev"))
+        .with_context(|| format!("wrk said nothing of {phrase}:\n{text}"))?;
+    let (before, after) = line.split_once(phrase).unwrap_or_default();
+    let word = if side < 0 {
+        before.split_whitespace().last()
+    } else {
+        after.split_whitespace().next()
+    };
+    let word = word.context("no number")?;
+    let unit = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let scale = match unit {
+        "" | "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        "k" => 1e3,
+        other => bail!("wrk said {word}: what is {other}?"),
+    };
+    Ok(word.trim_end_matches(unit).parse::<f64>()? * scale)
+}
+
+/// User and system time of processes, in ticks.
+fn ticks(pids: &[u32]) -> f64 {
+    pids.iter()
+        .filter_map(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let rest = stat.rsplit(')').next()?.to_owned();
+            let mut words = rest.split_whitespace().skip(11);
+            Some(words.next()?.parse::<f64>().ok()? + words.next()?.parse::<f64>().ok()?)
+        })
+        .sum()
+}
+
+/// Memory of processes, in MB, from a file of `/proc`.
+fn memory(pids: &[u32], file: &str, name: &str) -> f64 {
+    let kib: f64 = pids
+        .iter()
+        .filter_map(|pid| {
+            let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name))?
+                .trim()
+                .to_owned();
+            line.split_whitespace().next()?.parse::<f64>().ok()
+        })
+        .sum();
+    kib / 1024.0
+}
