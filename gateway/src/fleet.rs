@@ -23,7 +23,9 @@ use crate::name::Name;
 mod gauges;
 pub mod load;
 pub mod roster;
+mod seat;
 mod slot;
+mod state;
 
 pub use crate::breaker::Outcome;
 pub use slot::Slot;
@@ -32,6 +34,7 @@ use gauges::Gauges;
 use load::Load;
 use roster::{Asked, Handed, Refusal, Roster, Rules};
 use slot::{Sender, Wait};
+use state::{Known, State};
 
 /// What a fleet goes by. Made by [`FleetSettings::new`], so that a setting that
 /// is added later has its default.
@@ -157,27 +160,6 @@ pub struct Fleet {
     drained: Notify,
     /// A request waits for a first replica.
     woken: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    settings: FleetSettings,
-    roster: Roster<Sender>,
-    /// By the roster's keys.
-    replicas: Vec<Option<Known>>,
-    reason: String,
-    wanted: u32,
-    starting: u32,
-    arrived: u64,
-    load: Load,
-    shown: Counts,
-}
-
-#[derive(Debug)]
-struct Known {
-    replica: Arc<Replica>,
-    ready: bool,
-    draining: bool,
 }
 
 /// The clock of fleets: monotonic, and the paused one of tests.
@@ -456,56 +438,6 @@ impl Fleet {
             slot::made(self, &state, handed)
         };
         self.deliver(slots);
-    }
-}
-
-impl State {
-    fn known(&mut self, id: &ReplicaId) -> Option<&mut Known> {
-        self.replicas
-            .iter_mut()
-            .flatten()
-            .find(|known| known.replica.id == *id)
-    }
-
-    fn counts(&self) -> Counts {
-        let sums = self.roster.sums();
-        Counts {
-            busy: sums.busy - sums.leaving,
-            queued: sums.queued,
-            slots: sums.slots,
-            free: sums.free,
-            ready: sums.ready,
-            starting: self.starting,
-            draining: sums.draining,
-            ejected: sums.ejected,
-            wanted: self.wanted,
-            arrived: self.arrived,
-        }
-    }
-
-    fn took(&mut self, now: Instant) {
-        let sums = self.roster.sums();
-        self.load.at(now, self.arrived, sums.busy, sums.queued);
-    }
-
-    fn fault(&self, refusal: Refusal, waited: Duration) -> Fault {
-        let endpoint = self.settings.endpoint.clone();
-        match refusal {
-            Refusal::Overloaded {
-                queued,
-                retry_after,
-            } => Fault::Overloaded {
-                endpoint,
-                waited,
-                queued,
-                retry_after,
-            },
-            Refusal::NoReplica => Fault::NoReplica {
-                endpoint,
-                reason: self.reason.clone(),
-                retry_after: None,
-            },
-        }
     }
 }
 

@@ -168,79 +168,30 @@ fn bounds_hold_whatever_the_load() {
 
 #[test]
 fn to_none_after_the_time_without_traffic_and_from_none_to_one() {
-    let hundred = Load {
-        queued: 100,
-        arrived: 101,
+    let used = |busy, queued, ready| Load {
+        busy,
+        queued,
+        ready,
+        arrived: 1,
         ..Load::default()
+    };
+    let hundred = |busy, ready, starting| Load {
+        starting,
+        arrived: 101,
+        ..used(busy, 100 - busy, ready)
     };
     trace(
         bounds(0, 10),
         1,
         &[
-            (
-                1,
-                Load {
-                    busy: 1,
-                    ready: 1,
-                    arrived: 1,
-                    ..Load::default()
-                },
-                2,
-            ),
-            (
-                61,
-                Load {
-                    ready: 2,
-                    arrived: 1,
-                    ..Load::default()
-                },
-                1,
-            ),
-            (
-                300,
-                Load {
-                    ready: 1,
-                    arrived: 1,
-                    ..Load::default()
-                },
-                1,
-            ),
-            (
-                301,
-                Load {
-                    ready: 1,
-                    arrived: 1,
-                    ..Load::default()
-                },
-                0,
-            ),
-            (
-                302,
-                Load {
-                    arrived: 1,
-                    ..Load::default()
-                },
-                0,
-            ),
-            (303, hundred, 1),
-            (
-                304,
-                Load {
-                    starting: 1,
-                    ..hundred
-                },
-                1,
-            ),
-            (
-                305,
-                Load {
-                    ready: 1,
-                    queued: 99,
-                    busy: 1,
-                    ..hundred
-                },
-                10,
-            ),
+            (1, used(1, 0, 1), 2),
+            (61, used(0, 0, 2), 1),
+            (300, used(0, 0, 1), 1),
+            (301, used(0, 0, 1), 0),
+            (302, used(0, 0, 0), 0),
+            (303, hundred(0, 0, 0), 1),
+            (304, hundred(0, 0, 1), 1),
+            (305, hundred(1, 1, 0), 10),
         ],
     );
 }

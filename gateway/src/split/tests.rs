@@ -162,3 +162,59 @@ proptest! {
         }
     }
 }
+
+/// `wit/split-vectors.json`, which a script wrote that knows neither this module
+/// nor the `weighted-split` plugin.
+fn vectors() -> serde_json::Value {
+    serde_json::from_str(include_str!("../../../wit/split-vectors.json")).unwrap()
+}
+
+#[test]
+fn draws_fall_as_the_vectors_say() {
+    let vectors = vectors();
+    let cases = vectors["cases"].as_array().unwrap();
+    assert!(cases.len() > 100);
+    for case in cases {
+        let draw: u64 = case["draw"].as_str().unwrap().parse().unwrap();
+        let listed = case["candidates"].as_array().unwrap();
+        let candidates: Vec<(&str, u32)> = listed
+            .iter()
+            .map(|one| {
+                (
+                    one["version"].as_str().unwrap(),
+                    one["weight"].as_u64().unwrap() as u32,
+                )
+            })
+            .collect();
+        let chosen = rendezvous(draw, &candidates).map(|place| candidates[place].0);
+        assert_eq!(chosen, case["version"].as_str(), "{case}");
+    }
+}
+
+#[test]
+fn shares_are_as_the_vectors_say() {
+    for case in vectors()["shares"].as_array().unwrap() {
+        let listed = case["versions"].as_array().unwrap();
+        let shares: Vec<Share> = listed
+            .iter()
+            .map(|one| Share {
+                weight: decimal(one["traffic"].as_str().unwrap()),
+                is_default: one["default"].as_bool().unwrap(),
+                can_answer: one["canAnswer"].as_bool().unwrap(),
+            })
+            .collect();
+        assert_eq!(
+            serde_json::json!(effective(&shares)),
+            case["effective"],
+            "{}",
+            case["name"]
+        );
+    }
+}
+
+/// A percentage with up to two decimals.
+fn decimal(text: &str) -> Percent {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let hundredths = format!("{rest:0<2}").parse::<u32>().unwrap();
+    Percent::from_hundredths(whole.parse::<u32>().unwrap() * 100 + hundredths).unwrap()
+}

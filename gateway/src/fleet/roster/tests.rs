@@ -1,6 +1,7 @@
 //! Random histories of a roster, with what must hold after every step.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 

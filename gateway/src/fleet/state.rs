@@ -1,0 +1,85 @@
+//! What a fleet's lock protects.
+//!
+//! Never held across an await; never drops a slot, which would take the lock
+//! again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::load::Load;
+use super::roster::{Refusal, Roster};
+use super::slot::Sender;
+use super::{Counts, FleetSettings, Replica};
+use crate::fault::Fault;
+use crate::id::ReplicaId;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) settings: FleetSettings,
+    pub(super) roster: Roster<Sender>,
+    /// By the roster's keys.
+    pub(super) replicas: Vec<Option<Known>>,
+    pub(super) reason: String,
+    pub(super) wanted: u32,
+    pub(super) starting: u32,
+    pub(super) arrived: u64,
+    pub(super) load: Load,
+    pub(super) shown: Counts,
+}
+
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) replica: Arc<Replica>,
+    pub(super) ready: bool,
+    pub(super) draining: bool,
+}
+
+impl State {
+    pub(super) fn known(&mut self, id: &ReplicaId) -> Option<&mut Known> {
+        self.replicas
+            .iter_mut()
+            .flatten()
+            .find(|known| known.replica.id == *id)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let sums = self.roster.sums();
+        Counts {
+            busy: sums.busy - sums.leaving,
+            queued: sums.queued,
+            slots: sums.slots,
+            free: sums.free,
+            ready: sums.ready,
+            starting: self.starting,
+            draining: sums.draining,
+            ejected: sums.ejected,
+            wanted: self.wanted,
+            arrived: self.arrived,
+        }
+    }
+
+    pub(super) fn took(&mut self, now: Instant) {
+        let sums = self.roster.sums();
+        self.load.at(now, self.arrived, sums.busy, sums.queued);
+    }
+
+    pub(super) fn fault(&self, refusal: Refusal, waited: Duration) -> Fault {
+        let endpoint = self.settings.endpoint.clone();
+        match refusal {
+            Refusal::Overloaded {
+                queued,
+                retry_after,
+            } => Fault::Overloaded {
+                endpoint,
+                waited,
+                queued,
+                retry_after,
+            },
+            Refusal::NoReplica => Fault::NoReplica {
+                endpoint,
+                reason: self.reason.clone(),
+                retry_after: None,
+            },
+        }
+    }
+}
