@@ -95,8 +95,7 @@ pub struct Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.tasks.stop();
-        self.cut.cancel();
+        self.cut();
     }
 }
 
@@ -114,6 +113,12 @@ impl Listening {
         let mut warnings = self.warnings.clone();
         warnings.extend(self.certificates.lock().iter().cloned());
         warnings
+    }
+
+    /// Ends at once: what is under way is dropped, and recorded by its drop.
+    pub fn cut(&self) {
+        self.tasks.stop();
+        self.cut.cancel();
     }
 
     /// Ends gracefully: listeners close, connections are told and end after

@@ -4,6 +4,8 @@
 //! anything beside its caller.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,8 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// Set before the token, which is a lock: exchanges ask on every request.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Tasks {
@@ -59,13 +63,14 @@ impl Tasks {
 
     /// Says that shutdown has begun.
     pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
     }
 
     /// Whether shutdown has begun.
     #[must_use]
     pub fn stopping(&self) -> bool {
-        self.stop.is_cancelled()
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Waits until shutdown begins. Cancel-safe.

@@ -133,7 +133,9 @@ pub(super) async fn accept(
 /// Accepts one, and takes it off this runtime: its worker's will know it.
 async fn next(listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, peer) = listener.accept().await?;
-    socket.set_nodelay(true)?;
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%peer, "no TCP_NODELAY: {error}");
+    }
     Ok((socket.into_std()?, peer))
 }
 
@@ -143,7 +145,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::InvalidInput
             | io::ErrorKind::Interrupted
     )
 }

@@ -5,9 +5,8 @@
 //! key for use (`tls` does). Called by `tls` and by `start`.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +18,7 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::durable;
 use crate::id::wall_clock;
 use crate::resource::CertificateFiles;
 
@@ -95,18 +95,13 @@ pub(super) fn development(state: &Path) -> Result<CertificateFiles, DevelopmentE
         path: path.to_owned(),
         source,
     };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|error| keep(&folder, error))?;
+    durable::private_folder(&folder).map_err(|error| keep(&folder, error))?;
     let (certificate, key) = make()?;
     // The key first: a new key beside an old certificate is found broken, and
     // both are made anew at the next start.
-    write_whole(&files.key_file, key.as_bytes(), 0o600)
-        .map_err(|error| keep(&files.key_file, error))?;
-    write_whole(&files.cert_file, certificate.as_bytes(), 0o644)
-        .map_err(|error| keep(&files.cert_file, error))?;
+    for (path, pem) in [(&files.key_file, &key), (&files.cert_file, &certificate)] {
+        durable::write(path, pem.as_bytes()).map_err(|error| keep(path, error))?;
+    }
     Ok(files)
 }
 
@@ -135,10 +130,8 @@ fn make() -> Result<(String, String), rcgen::Error> {
             params.subject_alt_names.push(SanType::IpAddress(address));
         }
     }
-    if let Some(host) = host_name() {
-        if let Ok(name) = host.try_into() {
-            params.subject_alt_names.push(SanType::DnsName(name));
-        }
+    if let Some(Ok(name)) = host_name().map(TryInto::try_into) {
+        params.subject_alt_names.push(SanType::DnsName(name));
     }
     params
         .distinguished_name
@@ -160,27 +153,6 @@ fn host_name() -> Option<String> {
     let name = name.trim().to_ascii_lowercase();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     (!name.is_empty() && name != "localhost" && name.bytes().all(plain)).then_some(name)
-}
-
-/// Replaces a file whole: beside, synced, renamed, its folder synced.
-fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) => fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 /// What tells that a file may have changed.

@@ -4,6 +4,7 @@
 //! are how 42 KB of HTTP/2 held 5.7 MB (DESIGN §7, rule 3). Never looks at a
 //! request but for its version. Called by `connection`.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -20,6 +21,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::exchange::Connection;
@@ -74,6 +76,11 @@ pub(super) struct Site<A> {
     pub(super) tasks: Tasks,
     /// The limits of callers.
     pub(super) limits: Arc<Limits>,
+    /// Whether the worker drains. Connections look at this and not at `tasks`,
+    /// whose token is a lock that all workers share.
+    pub(super) draining: Cell<bool>,
+    /// Rung when it begins to.
+    pub(super) bell: Notify,
 }
 
 /// How a connection ended.
@@ -205,7 +212,10 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     let limits = &*site.limits;
-    let mut stopped = pin!(site.tasks.stopped());
+    let mut bell = pin!(site.bell.notified());
+    bell.as_mut().enable();
+    // Registers this task, once: it is polled for the bell, not the bell.
+    let mut listening = false;
     let mut told = false;
     let mut farewell: Option<Instant> = None;
     let mut armed = Instant::now() + limits.idle_timeout;
@@ -215,7 +225,11 @@ where
             if let Poll::Ready(done) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Ended::Done(done));
             }
-            if !told && stopped.as_mut().poll(cx).is_ready() {
+            if !listening {
+                listening = true;
+                let _ = bell.as_mut().poll(cx);
+            }
+            if !told && site.draining.get() {
                 told = true;
                 graceful(connection.as_mut());
                 continue;

@@ -370,6 +370,49 @@ fn digest(tls: &Tls) -> Option<Digest> {
     Some(Digest::of(&all))
 }
 
+/// A TLS client for the tests of the listeners: the one other use of rustls.
+#[cfg(test)]
+pub(super) mod client {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use rustls::{ClientConfig, RootCertStore};
+    use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+    use tokio::net::TcpStream;
+    use tokio_rustls::{TlsConnector, client::TlsStream};
+
+    /// Connects, trusting the certificates in `trusted` alone.
+    pub(in super::super) async fn connect(
+        socket: TcpStream,
+        trusted: &[&Path],
+        name: &str,
+        alpn: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        for path in trusted {
+            let root = CertificateDer::from_pem_file(path).unwrap();
+            roots.add(root).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, socket)
+            .await
+    }
+
+    /// What the two sides agreed to speak.
+    pub(in super::super) fn agreed(stream: &TlsStream<TcpStream>) -> Option<String> {
+        let name = stream.get_ref().1.alpn_protocol()?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,138 @@
+//! Each limit of a caller has its timer or its count, and each its test.
+
+use super::*;
+
+const SHORT: Duration = Duration::from_millis(200);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_head_is_closed() {
+    let fixture = plain(&Limits {
+        head_timeout: SHORT,
+        ..limits()
+    });
+    // The first head, a later one, and empty lines before one.
+    for (before, begun) in [("", "GET / HT"), (GET, "GET / HT"), (GET, "\r\n")] {
+        let mut caller = fixture.connect().await;
+        send(&mut caller, before).await;
+        if !before.is_empty() {
+            read_answer(&mut caller).await;
+        }
+        send(&mut caller, begun).await;
+        assert_eq!(read_to_end(&mut caller).await, "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_drips_is_closed_all_the_same() {
+    let fixture = plain(&Limits {
+        head_timeout: SHORT,
+        ..limits()
+    });
+    let mut caller = fixture.connect().await;
+    caller.set_nodelay(true).unwrap();
+    let (mut reads, mut writes) = caller.split();
+    let dripping = async {
+        while writes.write_all(b"G").await.is_ok() {
+            tokio::time::sleep(SHORT / 4).await;
+        }
+    };
+    tokio::select! {
+        _ = read_to_end(&mut reads) => {}
+        () = dripping => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let fixture = plain(&Limits {
+        idle_timeout: SHORT,
+        ..limits()
+    });
+    let mut silent = fixture.connect().await;
+    assert_eq!(read_to_end(&mut silent).await, "");
+
+    let mut caller = fixture.connect().await;
+    // Takes longer than the limit.
+    send(&mut caller, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(read_answer(&mut caller).await.ends_with("slow"));
+    send(&mut caller, GET).await;
+    read_answer(&mut caller).await;
+    assert_eq!(read_to_end(&mut caller).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_takes_nothing_is_broken_off() {
+    let mut fixture = plain(&Limits {
+        body_idle_timeout: SHORT,
+        ..limits()
+    });
+    let mut caller = fixture.connect().await;
+    send(&mut caller, "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    fixture.wait_for("ended /endless").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_limit_of_connections_accepting_stops() {
+    let fixture = plain(&Limits {
+        connections: 1,
+        ..limits()
+    });
+    let mut first = fixture.connect().await;
+    send(&mut first, GET).await;
+    read_answer(&mut first).await;
+    // The kernel takes it, we do not.
+    let mut second = fixture.connect().await;
+    send(&mut second, GET).await;
+    let mut byte = [0];
+    let early = timeout(SHORT, second.read_exact(&mut byte)).await;
+    assert!(early.is_err(), "it was served past the limit");
+    assert_eq!(fixture.metrics.connections.with(&["l0"]).value(), 1);
+    drop(first);
+    read_answer(&mut second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_ends_idle_connections_and_waits_for_exchanges() {
+    let mut fixture = plain(&limits());
+    let mut idle = fixture.connect().await;
+    send(&mut idle, GET).await;
+    read_answer(&mut idle).await;
+    let mut busy = fixture.connect().await;
+    send(&mut busy, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    fixture.wait_for("begun /slow").await;
+    let listening = Arc::clone(&fixture.listening);
+    let draining = async move { soon(listening.drain()).await };
+    let ((), last, ended) = tokio::join!(draining, read_to_end(&mut busy), read_to_end(&mut idle));
+    assert!(last.contains("connection: close\r\n"), "{last}");
+    assert!(last.ends_with("slow"), "{last}");
+    assert_eq!(ended, "");
+    assert!(TcpStream::connect(fixture.address()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_cuts_what_does_not_end() {
+    let mut fixture = plain(&Limits {
+        drain: SHORT,
+        ..limits()
+    });
+    let mut caller = fixture.connect().await;
+    send(&mut caller, "GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    fixture.wait_for("begun /hang").await;
+    soon(fixture.listening.drain()).await;
+    fixture.wait_for("ended /hang").await;
+    assert_eq!(read_to_end(&mut caller).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_drips_is_closed() {
+    let fixture = start(
+        ListenerTls::Development,
+        &Limits {
+            tls_handshake_timeout: SHORT,
+            ..limits()
+        },
+    );
+    let mut caller = fixture.connect().await;
+    caller.write_all(&[0x16, 3, 1]).await.unwrap();
+    assert_eq!(read_to_end(&mut caller).await, "");
+}
