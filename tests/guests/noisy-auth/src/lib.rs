@@ -1,4 +1,4 @@
-//! A guest of the tests: an auth policy that logs 200 lines of 8 KiB a call and counts in a
+//! A guest of the tests: an auth policy that logs 100 lines of 6 KB a call and counts in a
 //! metric that nobody declared, and lets everybody in.
 
 use tidegate_sdk::auth::{Auth, Decision, Grant};
@@ -15,8 +15,8 @@ impl Auth for NoisyAuth {
     }
 
     fn authenticate(&self, _: Request, _: Option<Caller>) -> Result<Decision, PluginError> {
-        let line = "noise ".repeat((8 << 10) / 6);
-        for _ in 0..200 {
+        let line = "noise ".repeat(1_000);
+        for _ in 0..100 {
             log::info(&line);
         }
         metrics::increment("undeclared", &[("path", "x")]);
