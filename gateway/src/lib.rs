@@ -23,6 +23,7 @@ pub mod resource;
 pub mod scale;
 pub mod split;
 // Layer 2
+pub mod fetch;
 pub mod identity;
 pub mod journal;
 pub mod upstream;
@@ -41,3 +42,5 @@ pub mod reconcile;
 pub mod listen;
 // Layer 7
 pub mod admin;
+// Layer 8
+pub mod cli;

@@ -27,7 +27,7 @@ pub mod raw;
 mod read;
 mod suggest;
 
-pub use load::{Document, Set, Source, check, load};
+pub use load::{Document, Set, Source, check, load, yaml};
 pub use problem::Problem;
 
 /// `kind: GatewayConfig`: the gateway itself.

@@ -97,11 +97,7 @@ pub(super) const REPLICAS_MAX: u64 = 10_000;
 pub(super) const SHIPPED: [(&str, Role, &[&str]); 3] = [
     ("key-auth", Role::Auth, &["authorization"]),
     ("weighted-split", Role::Split, &[]),
-    (
-        "model-data",
-        Role::Collect,
-        &["content-type", "content-encoding"],
-    ),
+    ("model-data", Role::Collect, &["content-type"]),
 ];
 /// Headers that hold credentials: shown to auth policies only (policy.wit).
 pub(super) const CREDENTIAL_HEADERS: [&str; 2] = ["authorization", "cookie"];

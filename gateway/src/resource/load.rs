@@ -60,6 +60,15 @@ pub struct Source {
     pub base: Option<PathBuf>,
 }
 
+/// A resource, or anything else, as YAML.
+///
+/// # Errors
+///
+/// What YAML cannot say, in words.
+pub fn yaml(value: &serde_json::Value) -> Result<String, String> {
+    serde_saphyr::to_string(value).map_err(|error| error.to_string())
+}
+
 /// Reads and checks files. A folder means its `*.yaml`, `*.yml` and `*.json`,
 /// in the order of their names; `-` is standard input.
 ///
