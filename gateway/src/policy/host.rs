@@ -77,7 +77,11 @@ impl Host {
     ///
     /// [`HostError`] where the engine, the cache or a thread cannot be made.
     pub fn new(options: HostOptions) -> Result<Arc<Self>, HostError> {
-        let engine = engine::engine()?;
+        Self::on(engine::engine()?, options)
+    }
+
+    /// The same on an engine that is there.
+    pub(super) fn on(engine: Engine, options: HostOptions) -> Result<Arc<Self>, HostError> {
         let linkers =
             Linkers::new(&engine).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let declared = Declared::new(Arc::clone(&options.metrics)).map_err(HostError::Engine)?;
@@ -111,6 +115,12 @@ impl Host {
     #[must_use]
     pub fn instances(&self) -> usize {
         self.totals.live()
+    }
+
+    /// Drops instances that have been idle or alive for too long.
+    #[cfg(test)]
+    pub(super) fn reap(&self, now: Instant) {
+        self.totals.reap(now);
     }
 
     /// Tells what is in a component without compiling it. Reads all of it: a

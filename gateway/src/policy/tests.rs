@@ -10,8 +10,13 @@ use http::{HeaderMap, Method};
 use super::*;
 use crate::identity::KeyPair;
 use crate::metrics::Metrics;
+use crate::resource::{Plugin, PluginLimits, PluginSource, Role};
 
 mod calls;
+mod failures;
+mod pools;
+mod refusals;
+mod wasm;
 
 /// One request, with what a test changes of it.
 struct Asked {
@@ -83,6 +88,27 @@ fn fixture() -> Fixture {
 }
 
 impl Fixture {
+    /// The resource of a guest; each test has a name of its own.
+    fn plugin(name: &str, role: Role) -> Plugin {
+        let name = Name::parse(name).unwrap();
+        Plugin {
+            source: PluginSource::Shipped(name.clone()),
+            name,
+            role,
+            digest: None,
+            headers: Vec::new(),
+            metrics: Vec::new(),
+            limits: PluginLimits::of(role),
+        }
+    }
+
+    /// A guest at work.
+    async fn bound(&self, plugin: &Plugin, guest: &wasm::Guest<'_>) -> Arc<Policy> {
+        let loaded = self.host.load(plugin, guest.component()).await.unwrap();
+        let spec = binding(&plugin.name);
+        self.host.bind(&loaded, spec).await.unwrap()
+    }
+
     async fn shipped(&self, name: &str) -> Arc<Loaded> {
         let (spec, component) = self.host.shipped(name).unwrap();
         self.host.load(&spec, component).await.unwrap()

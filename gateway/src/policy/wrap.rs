@@ -5,6 +5,7 @@
 //! Called before `inspect` by `reconcile`.
 
 use bytes::Bytes;
+use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
 /// The first eight bytes of a core module: `\0asm` and version 1.
@@ -26,6 +27,9 @@ pub fn component(content: Bytes) -> Result<Bytes, NoPlugin> {
     if !content.starts_with(&CORE_MODULE) {
         return Ok(content);
     }
+    if !has_world(&content) {
+        return Err(NoPlugin("it carries no world".to_owned()));
+    }
     // The encoder is made for trusted input; a panic must stay a refusal.
     let wrapped = std::panic::catch_unwind(|| {
         ComponentEncoder::default()
@@ -38,6 +42,14 @@ pub fn component(content: Bytes) -> Result<Bytes, NoPlugin> {
         .unwrap_or_else(|_| Err("it broke the wrapper".to_owned()))
         .map(Bytes::from)
         .map_err(NoPlugin)
+}
+
+/// Whether a core module has the section that wit-bindgen writes; without it
+/// the encoder makes an empty component.
+fn has_world(module: &[u8]) -> bool {
+    Parser::new(0).parse_all(module).any(|payload| {
+        matches!(payload, Ok(Payload::CustomSection(section)) if section.name().starts_with("component-type"))
+    })
 }
 
 #[cfg(test)]
