@@ -1,8 +1,6 @@
 //! The plugin host with real components: the shipped plugins, and guests that
 //! misbehave.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
