@@ -57,10 +57,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_core_module_without_a_world_is_refused_and_else_stays() {
-        let error = component(Bytes::from_static(&CORE_MODULE))
-            .unwrap_err()
-            .to_string();
+    fn a_broken_core_module_is_refused_and_what_is_none_stays() {
+        let broken = [&CORE_MODULE[..], &[0xff]].concat();
+        let error = component(Bytes::from(broken)).unwrap_err().to_string();
         assert!(
             error.starts_with("a core module that is no plugin"),
             "{error}"
