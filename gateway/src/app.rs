@@ -23,6 +23,7 @@ use crate::metrics::{self, Metrics};
 use crate::outbox::{self, Inbox};
 use crate::reconcile::status::ListenerStatus;
 use crate::reconcile::{Control, ControlOptions};
+use crate::event::Events;
 use crate::resource::{AccessLog, AuthMode, GatewayConfig, Set};
 use crate::shutdown::Tasks;
 use crate::state::{RunFile, StateFolder};
@@ -52,8 +53,7 @@ pub struct RunOptions {
 /// Where it cannot serve at all: the state folder is taken, a port is taken, a
 /// certificate is missing. Nothing is left running.
 pub fn run(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
-    let workers = workers(&options.set.config);
-    metrics::set_workers(workers);
+    metrics::set_workers(listen::workers(&options.set.config));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -62,13 +62,6 @@ pub fn run(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result<()>
     let result = runtime.block_on(serve(options, say));
     runtime.shutdown_timeout(FINISH_MAX);
     result
-}
-
-fn workers(config: &GatewayConfig) -> usize {
-    config.threads.map_or_else(
-        || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
-        std::num::NonZeroUsize::get,
-    )
 }
 
 async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
@@ -81,6 +74,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     let config = set.config.clone();
     let token = state.token(|| Key::generate().ok().map(|key| key.reveal().to_owned()))?;
     let mut signals = Signals::new()?;
+    let events = Arc::new(Events::default());
 
     let control = Control::start(
         ControlOptions {
@@ -89,6 +83,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
             metrics: Arc::clone(&metrics),
             table: Arc::clone(&table),
             tasks: tasks.clone(),
+            events: Arc::clone(&events),
         },
         set.clone(),
     )
@@ -149,7 +144,7 @@ impl Up<'_> {
         let gateway = self.gateway_name();
         collector::start(inbox, self.state.path(), &gateway, &shared.metrics, collecting)?;
         let listening =
-            listen::start(self.config, self.state.path(), Arc::clone(shared), self.control.tasks())?;
+            listen::start(self.config, self.state.path(), shared, self.control.tasks(), self.control.events())?;
         let admin =
             admin::start(&self.config.admin, token, Arc::clone(self.control)).await?;
         let listeners: Vec<ListenerStatus> = listening
@@ -157,7 +152,7 @@ impl Up<'_> {
             .iter()
             .map(|one| ListenerStatus { name: one.name.clone(), url: one.url.clone() })
             .collect();
-        self.control.tell_facts(listeners.clone(), listening.warnings().to_vec());
+        self.control.tell_facts(listeners.clone(), listening.warnings());
         self.state.write_run(&RunFile {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

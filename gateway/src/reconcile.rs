@@ -51,6 +51,8 @@ pub struct ControlOptions {
     pub table: Arc<Table>,
     /// Tasks of the control runtime.
     pub tasks: Tasks,
+    /// Where what happens is told.
+    pub events: Arc<Events>,
 }
 
 /// Why there is no running state.
@@ -95,7 +97,7 @@ pub struct Control {
     host: Arc<Host>,
     table: Arc<Table>,
     metrics: Arc<Metrics>,
-    events: Events,
+    events: Arc<Events>,
     tasks: Tasks,
     state: PathBuf,
     machine: Machine,
@@ -162,7 +164,7 @@ impl Control {
             host,
             table: options.table,
             metrics: options.metrics,
-            events: Events::default(),
+            events: options.events,
             tasks: options.tasks.clone(),
             keys: Mutex::new(Keys::open(&options.state)?),
             machine: Machine::new(options.state.clone(), options.guard, options.tasks.clone())
@@ -202,7 +204,7 @@ impl Control {
 
     /// What happened.
     #[must_use]
-    pub fn events(&self) -> &Events {
+    pub fn events(&self) -> &Arc<Events> {
         &self.events
     }
 
