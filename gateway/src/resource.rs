@@ -370,8 +370,12 @@ pub struct Version {
     pub caller_gone: CallerGone,
     /// How many replicas. `Fixed(addresses)` for `static`.
     pub scale: Scale,
+    /// How long a fresh replica gets less than its share; zero: not at all.
+    pub warm_up: Duration,
     /// When a replica is ready.
     pub readiness: Probe,
+    /// When a replica is started again; none: only when it ends.
+    pub liveness: Option<Probe>,
     /// `resources`, kept and shown.
     pub resources: serde_json::Value,
 }
@@ -394,7 +398,18 @@ pub enum Runtime {
     Static {
         /// `host:port`, an address or a name that is looked up.
         addresses: Vec<String>,
+        /// TLS to them; none: plain.
+        tls: Option<UpstreamTls>,
     },
+}
+
+/// TLS to replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Roots in PEM; none: those of the machine.
+    pub ca_file: Option<PathBuf>,
+    /// The name their certificates are for; none: the address's host.
+    pub server_name: Option<String>,
 }
 
 /// `process` of a version.
@@ -448,6 +463,11 @@ pub struct Autoscale {
     pub refresh: Duration,
     /// How long fewer must have been enough.
     pub scale_down_delay: Duration,
+    /// Time without a request after which none is kept; only where
+    /// `min_replicas` is 0.
+    pub scale_to_zero_after: Duration,
+    /// How long a request waits for the first replica.
+    pub cold_start_wait: Duration,
 }
 
 /// How a replica is asked whether it is ready.

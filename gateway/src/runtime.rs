@@ -186,7 +186,7 @@ impl Machine {
         };
         match &replicas.spec.version.runtime {
             Runtime::Process(_) => replicas.want(wanted),
-            Runtime::Static { addresses } => {
+            Runtime::Static { addresses, .. } => {
                 for address in addresses {
                     replicas.add(|place| fixed::run(place, address.clone()));
                 }

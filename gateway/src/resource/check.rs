@@ -22,6 +22,7 @@ use crate::units::{Interval, Size};
 pub(super) mod endpoint;
 pub(super) mod gateway;
 pub(super) mod plugin;
+pub(super) mod scale;
 pub(super) mod version;
 
 /// A way from the root of a document to a value.

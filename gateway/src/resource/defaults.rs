@@ -39,6 +39,9 @@ pub(super) const LIMITS: Limits = Limits {
     drain: Duration::from_secs(30),
 };
 
+/// `limits.memory`: below it not even the plugins would fit.
+pub(super) const MEMORY_MIN: u64 = 64 << 20;
+
 /// `maxRequestBytes` of an endpoint: the original's limit.
 pub(super) const REQUEST_BYTES_MAX: u64 = 100 << 20;
 /// `bodyBytes` of a collect binding: enough for most rows and prompts.
@@ -67,6 +70,12 @@ pub(super) const UTILIZATION: u32 = 70;
 pub(super) const REFRESH: Duration = Duration::from_secs(1);
 /// `autoscale.scaleDownDelay`: the original says "about a minute".
 pub(super) const SCALE_DOWN_DELAY: Duration = Duration::from_secs(60);
+/// `autoscale.scaleToZeroAfter`, where `minReplicas` is 0.
+pub(super) const SCALE_TO_ZERO_AFTER: Duration = Duration::from_secs(300);
+/// `autoscale.coldStartWait`: as long as a model may take to answer.
+pub(super) const COLD_START_WAIT: Duration = Duration::from_secs(60);
+/// `liveness.initialDelay`: the original's; large models load for minutes.
+pub(super) const LIVENESS_DELAY: Duration = Duration::from_secs(310);
 /// `process.grace`: gunicorn's own is 30 s, but a request is drained before.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// `process.inheritEnv`: programs are found, text is read as UTF-8.

@@ -58,6 +58,8 @@ pub(crate) fn version(runtime: Runtime, probe: Probe) -> Arc<Version> {
         stream_idle_timeout: SOON,
         caller_gone: CallerGone::Finish,
         scale: Scale::Fixed(1),
+        warm_up: Duration::ZERO,
+        liveness: None,
         readiness: probe,
         resources: serde_json::Value::Null,
     })

@@ -20,7 +20,10 @@ async fn a_fixed_address_is_ready_while_its_probes_succeed() {
     let skipped = Arc::new(AtomicU32::new(0));
     let (is_busy, count) = (Arc::clone(&busy), Arc::clone(&skipped));
     let (replicas, mut events) = bench.run(
-        Runtime::Static { addresses },
+        Runtime::Static {
+            addresses,
+            tls: None,
+        },
         probe(None),
         Arc::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
@@ -59,7 +62,15 @@ async fn a_fixed_address_is_ready_while_its_probes_succeed() {
 async fn a_name_that_is_not_found_is_told_and_looked_up_again() {
     let bench = Bench::new();
     let addresses = vec!["no-such-host.invalid:1".to_owned()];
-    let (replicas, mut events) = bench.run(Runtime::Static { addresses }, probe(None), idle(), 1);
+    let (replicas, mut events) = bench.run(
+        Runtime::Static {
+            addresses,
+            tls: None,
+        },
+        probe(None),
+        idle(),
+        1,
+    );
     for wait in [100, 200] {
         let ReplicaEvent::BackOff {
             reason,

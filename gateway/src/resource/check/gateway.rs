@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use crate::resource::check::{At, Check, LATER};
-use crate::resource::defaults::{ADMIN_ADDRESS, LIMITS, LISTENER_ADDRESS, TIMEOUT, WAIT};
+use crate::resource::defaults::{
+    ADMIN_ADDRESS, LIMITS, LISTENER_ADDRESS, MEMORY_MIN, TIMEOUT, WAIT,
+};
 use crate::resource::node::shown_text;
 use crate::resource::raw::gateway as raw;
 use crate::resource::{
@@ -340,9 +342,13 @@ fn limits(check: &mut Check<'_>, at: &At<'_>, raw: Option<&raw::Limits>) -> Limi
             format!("{target} bytes of a target do not fit headBytes of {head}"),
         );
     }
-    if let Some(memory) = raw.memory.filter(|memory| memory.bytes() != 0) {
-        let hint = Some("until then it is 0".to_owned());
-        check.tell_with(&at.key("memory"), format!("{memory} {LATER}"), hint);
+    let memory = raw
+        .memory
+        .map(crate::units::Size::bytes)
+        .filter(|bytes| *bytes != 0);
+    if let Some(bytes) = memory.filter(|bytes| *bytes < MEMORY_MIN) {
+        let message = format!("{bytes} bytes are too few to run in; at least 64Mi, or 0");
+        check.tell(&at.key("memory"), message);
     }
     let times = [
         (
@@ -375,7 +381,7 @@ fn limits(check: &mut Check<'_>, at: &At<'_>, raw: Option<&raw::Limits>) -> Limi
         idle_timeout: idle,
         streams_per_connection: u32::try_from(streams).unwrap_or(u32::MAX),
         upstream_idle: upstream,
-        memory: None,
+        memory,
         drain,
     }
 }

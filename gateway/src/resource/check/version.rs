@@ -10,18 +10,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::resource::check::endpoint::is_host;
+use crate::resource::check::scale::{liveness, probe, scale};
 use crate::resource::check::{At, Check, LATER};
 use crate::resource::defaults::{
-    CONCURRENT_REQUESTS, GPU_NAME, GRACE, INHERIT_ENV, PATHS, PROBE, QUEUE_PER_SLOT, QUEUE_WAIT,
-    REFRESH, REPLICAS, REPLICAS_MAX, REQUESTS, SCALE_DOWN_DELAY, SCORING_TIMEOUT,
-    STREAM_IDLE_TIMEOUT, THRESHOLDS, TIMEOUT, UTILIZATION, WAIT,
+    CONCURRENT_REQUESTS, GPU_NAME, GRACE, INHERIT_ENV, PATHS, QUEUE_PER_SLOT, QUEUE_WAIT,
+    REPLICAS_MAX, REQUESTS, SCORING_TIMEOUT, STREAM_IDLE_TIMEOUT, TIMEOUT, WAIT,
 };
 use crate::resource::node::shown_text;
 use crate::resource::raw::endpoint as raw;
-use crate::resource::{
-    Autoscale, CallerGone, Probe, Process, Runtime, Scale, Version, VersionType,
-};
-use crate::units::{Cpu, Interval, Memory, Percent};
+use crate::resource::{CallerGone, Process, Runtime, Scale, UpstreamTls, Version, VersionType};
+use crate::units::{Cpu, Memory, Percent};
 
 /// The version of `raw`; meaningless where a problem was told.
 pub(super) fn version(
@@ -50,11 +48,6 @@ pub(super) fn version(
         None => room.min(1_000_000),
         given => check.number(&at.key("queueCapacity"), given, room, 0..=1_000_000),
     };
-    check.later(&at.key("warmUp"), &raw.warm_up, &json!(null));
-    let liveness = json!({
-        "path": null, "period": "10s", "timeout": "2s", "failureThreshold": 3, "initialDelay": "310s",
-    });
-    check.later(&at.key("liveness"), &raw.liveness, &liveness);
     Some(Version {
         traffic: raw.traffic.unwrap_or(Percent::ZERO),
         default,
@@ -94,7 +87,14 @@ pub(super) fn version(
             Some(raw::CallerGone::Abort) => CallerGone::Abort,
         },
         scale,
-        readiness: probe(check, &at.key("readiness"), raw.readiness.as_ref()),
+        warm_up: check.duration(&at.key("warmUp"), raw.warm_up, Duration::ZERO, &WAIT),
+        readiness: probe(
+            check,
+            &at.key("readiness"),
+            raw.readiness.as_ref(),
+            Duration::ZERO,
+        ),
+        liveness: liveness(check, &at.key("liveness"), raw.liveness.as_ref()),
         resources: resources(check, &at.key("resources"), raw.resources.as_ref()),
         name: name?,
         runtime: runtime?,
@@ -219,7 +219,10 @@ fn variable(check: &mut Check<'_>, at: &At<'_>, name: &str) {
 }
 
 fn addresses(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Static) -> Option<Runtime> {
-    check.later(&at.key("tls"), &raw.tls, &json!(null));
+    let tls = raw
+        .tls
+        .as_ref()
+        .map(|tls| upstream_tls(check, &at.key("tls"), tls));
     let given = check.required(raw.addresses.as_ref(), at, "addresses")?;
     let at = at.key("addresses");
     if given.is_empty() || given.len() as u64 > REPLICAS_MAX {
@@ -245,7 +248,21 @@ fn addresses(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Static) -> Option<Ru
             addresses.push(text.clone());
         }
     }
-    Some(Runtime::Static { addresses })
+    Some(Runtime::Static { addresses, tls })
+}
+
+fn upstream_tls(check: &mut Check<'_>, at: &At<'_>, raw: &raw::StaticTls) -> UpstreamTls {
+    if let Some(name) = raw.server_name.as_ref().filter(|name| !is_host(name)) {
+        let message = format!("{} is not a host name", shown_text(name));
+        check.tell(&at.key("serverName"), message);
+    }
+    UpstreamTls {
+        ca_file: raw
+            .ca_file
+            .as_ref()
+            .and_then(|file| check.path(file, &at.key("caFile"))),
+        server_name: raw.server_name.clone(),
+    }
 }
 
 fn is_address(text: &str) -> bool {
@@ -259,118 +276,6 @@ fn is_address(text: &str) -> bool {
             // `300.1.1.1` is a broken address, never a name.
             && !host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
     })
-}
-
-fn scale(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Version) -> Scale {
-    let enabled = raw.autoscale.as_ref().map(|autoscale| autoscale.enabled);
-    if let Some(fixed) = &raw.fixed {
-        let key = match (raw.replicas, enabled) {
-            (Some(_), _) => Some("replicas"),
-            (_, Some(enabled)) if enabled != Some(false) => Some("autoscale"),
-            _ => None,
-        };
-        if let Some(key) = key {
-            let message = format!("static has as many replicas as addresses; leave {key} out");
-            check.tell(&at.key(key), message);
-        }
-        let count = fixed.addresses.as_ref().map_or(1, Vec::len);
-        return Scale::Fixed(u32::try_from(count).unwrap_or(u32::MAX));
-    }
-    match (raw.replicas, enabled) {
-        (Some(_), Some(enabled)) if enabled != Some(false) => {
-            check.tell(at, "both replicas and autoscale; leave one of the two out");
-            Scale::Fixed(1)
-        }
-        (Some(replicas), _) => {
-            let count = check.number(&at.key("replicas"), Some(replicas), 1, 0..=REPLICAS_MAX);
-            Scale::Fixed(u32::try_from(count).unwrap_or(u32::MAX))
-        }
-        (None, Some(Some(false))) => {
-            check.missing(
-                at,
-                &["replicas"],
-                "autoscale is off and replicas is missing; write replicas: COUNT",
-            );
-            Scale::Fixed(1)
-        }
-        (None, _) => {
-            let autoscale_raw = raw.autoscale.clone().unwrap_or_default();
-            Scale::Auto(autoscale(check, &at.key("autoscale"), &autoscale_raw))
-        }
-    }
-}
-
-fn autoscale(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Autoscale) -> Autoscale {
-    check.later(
-        &at.key("scaleToZeroAfter"),
-        &raw.scale_to_zero_after,
-        &json!(null),
-    );
-    if raw
-        .cold_start_wait
-        .is_some_and(|wait| wait != Interval::from_millis(60_000))
-    {
-        let hint = Some("until then it is 60s".to_owned());
-        check.tell_with(&at.key("coldStartWait"), LATER, hint);
-    }
-    if raw.min_replicas == Some(0) {
-        let hint = Some("until then at least 1".to_owned());
-        check.tell_with(
-            &at.key("minReplicas"),
-            format!(
-                "0 (scale to zero) {}",
-                LATER.trim_end_matches("; leave it out")
-            ),
-            hint,
-        );
-    }
-    let [min, max] = [
-        ("minReplicas", raw.min_replicas, REPLICAS.0),
-        ("maxReplicas", raw.max_replicas, 0),
-    ]
-    .map(|(key, given, default)| match given {
-        None => default,
-        given => check.number(&at.key(key), given, default, 0..=REPLICAS_MAX),
-    });
-    let max = if raw.max_replicas.is_none() {
-        REPLICAS.1
-    } else {
-        max
-    };
-    if min > max {
-        let said = if raw.max_replicas.is_none() {
-            " (the default)"
-        } else {
-            ""
-        };
-        check.tell(
-            &at.key("minReplicas"),
-            format!("minReplicas of {min} is above maxReplicas of {max}{said}"),
-        );
-    }
-    let target = raw
-        .target_utilization
-        .or(Percent::from_percent(UTILIZATION))
-        .unwrap_or(Percent::ALL);
-    if target.hundredths() < 100 {
-        check.tell(
-            &at.key("targetUtilization"),
-            format!("{target} is out of bounds; 1 to 100"),
-        );
-    }
-    let refresh = Duration::from_millis(100)..=Duration::from_secs(3_600);
-    Autoscale {
-        min_replicas: u32::try_from(min).unwrap_or(u32::MAX),
-        max_replicas: u32::try_from(max).unwrap_or(u32::MAX),
-        target_utilization: target,
-        refresh: check.duration(&at.key("refresh"), raw.refresh, REFRESH, &refresh),
-        scale_down_delay: check.duration(
-            &at.key("scaleDownDelay"),
-            raw.scale_down_delay,
-            SCALE_DOWN_DELAY,
-            &WAIT,
-        ),
-    }
 }
 
 fn paths(check: &mut Check<'_>, at: &At<'_>, given: Option<&[String]>) -> Vec<String> {
@@ -404,39 +309,6 @@ fn paths(check: &mut Check<'_>, at: &At<'_>, given: Option<&[String]>) -> Vec<St
         }
     }
     given.to_vec()
-}
-
-fn probe(check: &mut Check<'_>, at: &At<'_>, raw: Option<&raw::Probe>) -> Probe {
-    let raw = raw.cloned().unwrap_or_default();
-    if let Some(path) = &raw.path
-        && (!path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()))
-    {
-        let message = format!(
-            "{} is not a path: it starts with / and has visible ASCII only",
-            shown_text(path)
-        );
-        check.tell(&at.key("path"), message);
-    }
-    let period = Duration::from_millis(100)..=Duration::from_secs(3_600);
-    let mut threshold = |key: &str, given, default| {
-        let count = check.number(&at.key(key), given, default, 1..=1_000);
-        u32::try_from(count).unwrap_or(u32::MAX)
-    };
-    let success_threshold = threshold("successThreshold", raw.success_threshold, THRESHOLDS.0);
-    let failure_threshold = threshold("failureThreshold", raw.failure_threshold, THRESHOLDS.1);
-    Probe {
-        path: raw.path,
-        period: check.duration(&at.key("period"), raw.period, PROBE.0, &period),
-        timeout: check.duration(&at.key("timeout"), raw.timeout, PROBE.1, &TIMEOUT),
-        success_threshold,
-        failure_threshold,
-        initial_delay: check.duration(
-            &at.key("initialDelay"),
-            raw.initial_delay,
-            Duration::ZERO,
-            &WAIT,
-        ),
-    }
 }
 
 fn resources(

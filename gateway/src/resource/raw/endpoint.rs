@@ -178,14 +178,14 @@ pub struct Version {
     pub caller_gone: Option<CallerGone>,
     /// A fixed count, in place of `autoscale`.
     pub replicas: Option<u64>,
-    /// How many replicas; until scaling is there, `minReplicas` is the count.
+    /// How many replicas, by the load.
     pub autoscale: Option<Autoscale>,
-    /// Comes with a later version.
-    pub warm_up: Later,
+    /// How long a fresh replica gets less than its share. Default: not at all.
+    pub warm_up: Option<Interval>,
     /// When a replica is ready.
     pub readiness: Option<Probe>,
-    /// Other than the default comes with a later version.
-    pub liveness: Later,
+    /// When a replica is started again. Default: only when it ends.
+    pub liveness: Option<Probe>,
     /// Kept and shown; enforced by kubernetes.
     pub resources: Option<Resources>,
 }
@@ -236,8 +236,18 @@ pub struct Process {
 pub struct Static {
     /// `HOST:PORT`, each once.
     pub addresses: Option<Vec<String>>,
-    /// Comes with a later version.
-    pub tls: Later,
+    /// TLS to the replicas. Default: plain.
+    pub tls: Option<StaticTls>,
+}
+
+/// TLS to replicas.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StaticTls {
+    /// Roots in PEM. Default: those of the machine.
+    pub ca_file: Option<String>,
+    /// The name their certificates are for. Default: the address's host.
+    pub server_name: Option<String>,
 }
 
 /// How many replicas.
@@ -256,9 +266,10 @@ pub struct Autoscale {
     pub refresh: Option<Interval>,
     /// How long fewer must have been enough. Default: 60s.
     pub scale_down_delay: Option<Interval>,
-    /// Comes with a later version.
-    pub scale_to_zero_after: Later,
-    /// Other than 60s comes with a later version.
+    /// Time without a request after which none is kept, where `minReplicas` is
+    /// 0. Default: 5m.
+    pub scale_to_zero_after: Option<Interval>,
+    /// How long a request waits for the first replica. Default: 60s.
     pub cold_start_wait: Option<Interval>,
 }
 
