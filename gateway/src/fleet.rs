@@ -341,6 +341,14 @@ impl Fleet {
         state.replicas.iter().flatten().map(status).collect()
     }
 
+    /// Requests on one replica; 0 where it is not known.
+    #[must_use]
+    pub fn busy(&self, id: &ReplicaId) -> u32 {
+        let mut state = self.state.lock();
+        let key = state.known(id).map(|known| known.replica.key);
+        key.and_then(|key| state.roster.busy(key)).unwrap_or(0)
+    }
+
     /// Whether a request could be answered: one is ready or being started, or
     /// the request would start one.
     #[must_use]

@@ -26,6 +26,7 @@ use crate::table::Table;
 mod bind;
 mod keys;
 mod plugins;
+mod scaling;
 pub mod status;
 mod swap;
 mod version;
@@ -101,6 +102,7 @@ pub struct Control {
     tasks: Tasks,
     state: PathBuf,
     machine: Machine,
+    drain: std::time::Duration,
     keys: Mutex<Keys>,
     // Taken by whoever changes something, for as long as that takes.
     change: tokio::sync::Mutex<()>,
@@ -173,6 +175,7 @@ impl Control {
                     cause,
                 })?,
             state: options.state,
+            drain: set.config.limits.drain,
             change: tokio::sync::Mutex::default(),
             plugins: RwLock::default(),
             endpoints: RwLock::default(),

@@ -1,23 +1,14 @@
 //! One version: its replicas' news into its fleet, and its state in words.
 //!
-//! One task per version is the only writer of its fleet's replicas. Never calls
-//! a policy and never touches the table: a replica that comes or goes does not
-//! change an entry. Used by `reconcile`.
+//! Never starts or stops a replica (`scaling` does) and never touches the table:
+//! a replica that comes or goes does not change an entry. Used by `reconcile`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use parking_lot::Mutex;
-use tokio::sync::mpsc;
-
+use super::RunningVersion;
 use super::status::{ReplicaCounts, State, VersionStatus};
-use super::{Control, RunningVersion};
-use crate::fleet::{Fleet, FleetSettings};
 use crate::id::ReplicaId;
-use crate::metrics::ExchangeMetrics;
-use crate::name::Name;
-use crate::resource::{Scale, Version};
-use crate::runtime::{ReplicaEvent, Replicas, ReplicasSpec};
+use crate::runtime::ReplicaEvent;
 
 /// Ends of a replica in a row, none ready between, after which the version
 /// counts as failed: two may be a slow disk or a port that was taken.
@@ -30,6 +21,8 @@ enum Phase {
     Ready,
     NotReady,
     BackOff,
+    /// It finishes what it has and is stopped then.
+    Draining,
 }
 
 /// What is known of a version's replicas.
@@ -44,12 +37,50 @@ pub(super) struct VersionState {
 }
 
 impl VersionState {
-    fn new(wanted: u32, needed: u32) -> Self {
+    pub(super) fn new(wanted: u32, needed: u32) -> Self {
         Self {
             wanted,
             needed,
             ..Self::default()
         }
+    }
+
+    /// Replicas that are started and wait for their next attempt.
+    pub(super) fn failing(&self) -> u32 {
+        self.count(Phase::BackOff)
+    }
+
+    /// Replicas that finish what they have.
+    pub(super) fn draining(&self) -> u32 {
+        self.count(Phase::Draining)
+    }
+
+    /// How many there should be, from now on.
+    pub(super) fn want(&mut self, wanted: u32) {
+        self.wanted = wanted;
+    }
+
+    /// Whom to take out so that `wanted` stay: those that do not answer before
+    /// those that do, then the least busy, then the youngest. They are draining
+    /// from now on.
+    pub(super) fn take_out(
+        &mut self,
+        wanted: u32,
+        busy: impl Fn(&ReplicaId) -> u32,
+    ) -> Vec<ReplicaId> {
+        let mut staying: Vec<(bool, u32, ReplicaId)> = self
+            .phases
+            .iter()
+            .filter(|(_, phase)| **phase != Phase::Draining)
+            .map(|(id, phase)| (*phase == Phase::Ready, busy(id), id.clone()))
+            .collect();
+        staying.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| b.2.cmp(&a.2)));
+        let out = staying.len().saturating_sub(wanted as usize);
+        let leaving: Vec<ReplicaId> = staying.into_iter().take(out).map(|one| one.2).collect();
+        for id in &leaving {
+            self.phases.insert(id.clone(), Phase::Draining);
+        }
+        leaving
     }
 
     fn count(&self, phase: Phase) -> u32 {
@@ -60,7 +91,14 @@ impl VersionState {
     /// Takes one piece of news. Tells whether it is worth an event.
     fn take(&mut self, event: &ReplicaEvent) -> Option<&'static str> {
         let id = event.id().clone();
+        let leaving = self.phases.get(&id) == Some(&Phase::Draining);
         match event {
+            ReplicaEvent::Stopped { .. } => {
+                self.phases.remove(&id);
+                None
+            }
+            // Whatever else becomes of it, it is on its way out.
+            _ if leaving => None,
             ReplicaEvent::Starting { .. } => {
                 self.phases.insert(id, Phase::Starting);
                 None
@@ -94,10 +132,6 @@ impl VersionState {
                 self.phases.insert(id, Phase::BackOff);
                 self.failures = self.failures.saturating_add(1);
                 self.reason.clone_from(reason);
-                None
-            }
-            ReplicaEvent::Stopped { .. } => {
-                self.phases.remove(&id);
                 None
             }
         }
@@ -148,16 +182,25 @@ impl RunningVersion {
         }
     }
 
-    fn take(&self, event: &ReplicaEvent) -> Option<&'static str> {
-        let (told, starting, reason) = {
+    /// Takes one piece of news into the state and the fleet. Tells whether it is
+    /// worth an event.
+    pub(super) fn take(&self, event: &ReplicaEvent) -> Option<&'static str> {
+        let (told, starting, reason, leaving) = {
             let mut state = self.state.lock();
+            let leaving = state.phases.get(event.id()) == Some(&Phase::Draining);
             let told = state.take(event);
-            (told, state.count(Phase::Starting), state.reason.clone())
+            (
+                told,
+                state.count(Phase::Starting),
+                state.reason.clone(),
+                leaving,
+            )
         };
         // Said before the fleet changes, so that a waiter that is told "no
         // replica" is told why.
         self.fleet.set_reason(reason);
         match event {
+            ReplicaEvent::Starting { .. } | ReplicaEvent::Ready { .. } if leaving => {}
             ReplicaEvent::Starting { id, address } => {
                 self.fleet.set_starting(starting);
                 self.fleet.add(id.clone(), *address);
@@ -181,102 +224,37 @@ impl RunningVersion {
     }
 }
 
-fn settings(endpoint: &Name, version: &Version) -> FleetSettings {
-    let mut settings = FleetSettings::new(
-        endpoint.clone(),
-        version.name.clone(),
-        version.max_concurrent_requests,
-        version.queue_capacity,
-        version.max_queue_wait,
-    );
-    settings.replicas_max = match &version.scale {
-        Scale::Fixed(replicas) => *replicas,
-        Scale::Auto(autoscale) => autoscale.max_replicas,
-    };
-    settings
-}
-
-impl Control {
-    /// Makes a version's fleet and starts its replicas.
-    pub(super) fn start_version(
-        self: &Arc<Self>,
-        endpoint: &Name,
-        version: &Version,
-    ) -> Arc<RunningVersion> {
-        let wanted = match &version.scale {
-            Scale::Fixed(replicas) => *replicas,
-            // The scaler comes with issue 4; until then the fewest are the count.
-            Scale::Auto(autoscale) => autoscale.min_replicas,
-        };
-        let fleet = Fleet::new(settings(endpoint, version), &self.metrics);
-        fleet.set_wanted(wanted);
-        fleet.set_starting(wanted);
-        let spec = Arc::new(version.clone());
-        let metrics = ExchangeMetrics::new(&self.metrics, endpoint.as_str(), version.name.as_str());
-        let running = Arc::new(RunningVersion {
-            spec: Arc::clone(&spec),
-            metrics: Arc::new(metrics),
-            state: Mutex::new(VersionState::new(wanted, wanted)),
-            fleet: Arc::clone(&fleet),
-        });
-        let busy = move |id: &ReplicaId| {
-            fleet
-                .replicas()
-                .iter()
-                .any(|replica| replica.id == *id && replica.busy > 0)
-        };
-        let (replicas, news) = self.machine.start(
-            ReplicasSpec {
-                endpoint: endpoint.clone(),
-                version: spec,
-                busy: Arc::new(busy),
-            },
-            wanted,
-        );
-        let object = format!("endpoint/{endpoint}");
-        let task = Arc::clone(self).follow(object, Arc::clone(&running), replicas, news);
-        drop(self.tasks.spawn(task));
-        running
-    }
-
-    /// Follows a version's replicas until the gateway stops; then stops them.
-    async fn follow(
-        self: Arc<Self>,
-        object: String,
-        version: Arc<RunningVersion>,
-        replicas: Replicas,
-        mut news: mpsc::Receiver<ReplicaEvent>,
-    ) {
-        loop {
-            let event = tokio::select! {
-                event = news.recv() => event,
-                () = self.tasks.stopped() => None,
-            };
-            let Some(event) = event else { break };
-            if let Some(kind) = version.take(&event) {
-                let reason = match &event {
-                    ReplicaEvent::Exited { reason, .. } | ReplicaEvent::NotReady { reason, .. } => {
-                        format!("{}: {reason}", event.id())
-                    }
-                    _ => event.id().to_string(),
-                };
-                self.events.tell(kind, &object, &reason);
-            }
-        }
-        // The channel is drained beside, or a replica would wait with its news.
-        let drain = async { while news.recv().await.is_some() {} };
-        tokio::select! {
-            () = replicas.stop_all() => {}
-            () = drain => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::name::Name;
+
+    #[test]
+    fn those_that_do_not_answer_go_first_then_the_least_busy_then_the_youngest() {
+        let blue = Name::parse("blue").unwrap();
+        let ids: Vec<ReplicaId> = (1..=4).map(|n| ReplicaId::new(&blue, n)).collect();
+        let mut state = VersionState::new(4, 1);
+        for id in &ids[..3] {
+            state.take(&ReplicaEvent::Ready { id: id.clone() });
+        }
+        let address = "127.0.0.1:1".parse().unwrap();
+        state.take(&ReplicaEvent::Starting {
+            id: ids[3].clone(),
+            address,
+        });
+        let busy = |id: &ReplicaId| u32::from(*id == ids[1]);
+        let out = state.take_out(1, busy);
+        assert_eq!(out, [ids[3].clone(), ids[2].clone(), ids[0].clone()]);
+        assert_eq!(state.draining(), 3);
+        assert!(state.take_out(1, busy).is_empty());
+        // News of one that leaves does not bring it back.
+        state.take(&ReplicaEvent::Ready { id: ids[3].clone() });
+        assert_eq!(state.draining(), 3);
+        state.take(&ReplicaEvent::Stopped { id: ids[3].clone() });
+        assert_eq!(state.draining(), 2);
+    }
 
     fn id() -> ReplicaId {
         ReplicaId::new(&Name::parse("blue").unwrap(), 1)
