@@ -67,6 +67,7 @@ async fn admin() -> Admin {
         metrics: Metrics::new().unwrap(),
         table: Arc::new(Table::default()),
         tasks: Tasks::new(),
+        events: std::sync::Arc::default(),
     };
     let control = Control::start(options, set).await.unwrap();
     let token = Zeroizing::new("secret".to_owned());
