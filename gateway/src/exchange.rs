@@ -4,30 +4,94 @@
 //! Never touches a socket of a caller (`listen` does) and never decides what a
 //! policy decides. Called by `listen` for every request.
 
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use crate::fault::Fault;
-use crate::metrics::Metrics;
+use crate::log::Lines;
+use crate::metrics::{ExchangeMetrics, Metrics};
+use crate::outbox::Outbox;
+use crate::policy::Grants;
 use crate::resource::Limits;
 use crate::shutdown::Tasks;
+use crate::table::Table;
+use crate::upstream::Pool;
 
+mod admit;
+mod authenticate;
 mod body;
+mod chance;
+mod choose;
+mod flight;
+mod forward;
+mod head;
+mod ledger;
+mod outlive;
 mod problem;
+mod record;
+mod refuse;
 mod relay;
+mod route;
+mod target;
 
 pub use body::{Body, BrokenOff};
+
+use chance::Chance;
+use forward::Answered;
+use head::ForwardedCache;
+use ledger::Ledger;
+
+/// Serves one request. Never fails: what goes wrong is an answer.
+///
+/// Runs on a worker's `LocalSet`. Dropping the future or the answer's body is
+/// safe at any time, and the exchange is recorded all the same.
+pub async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let mut ledger = Ledger::open(&worker, &connection, &parts, body);
+    let manner = refuse::Manner::of(&parts);
+    let life = AssertUnwindSafe(live(&mut ledger, parts)).catch_unwind();
+    let mut response = match life.await {
+        Ok(Ok(answered)) => relay::relay(ledger, answered),
+        Ok(Err(fault)) => refuse::refuse(ledger, &fault, &manner),
+        Err(panic) => refuse::refuse(ledger, &refuse::panicked(&*panic), &manner),
+    };
+    manner.close(&connection, &mut response);
+    response
+}
+
+/// The life of a request. Its last step, `record`, is the ledger's `Drop`.
+async fn live(ledger: &mut Ledger, parts: Parts) -> Result<Answered, Fault> {
+    let admitted = admit::admit(ledger, parts)?;
+    let routed = route::route(ledger, admitted)?;
+    let identified = authenticate::authenticate(ledger, routed).await?;
+    let chosen = choose::choose(ledger, identified).await?;
+    forward::forward(ledger, chosen).await
+}
 
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
+    /// What exchanges look up.
+    pub table: Arc<Table>,
     /// The metrics of the process.
     pub metrics: Arc<Metrics>,
+    /// Where exchanges leave what is to be collected.
+    pub outbox: Arc<Outbox>,
+    /// Where access lines go; none: nowhere.
+    pub access: Option<Lines>,
     /// Limits of callers and replicas.
     pub limits: Arc<Limits>,
     /// Networks whose forwarded headers are believed.
@@ -36,18 +100,34 @@ pub struct Shared {
     pub tasks: Tasks,
 }
 
-/// What one worker thread keeps for its exchanges: unused connections to
-/// replicas and remembered grants.
+/// What one worker thread keeps for its exchanges.
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
+    /// Unused connections to replicas.
+    pool: Rc<Pool>,
+    /// Grants that may be reused.
+    grants: Grants,
+    /// Request ids and draws.
+    chance: Chance,
+    /// Metrics of exchanges that came to no endpoint.
+    nowhere: ExchangeMetrics,
+    /// The access line that is being written.
+    line: RefCell<String>,
 }
 
 impl Worker {
     /// The worker of this thread.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Rc<Self> {
-        Rc::new(Self { shared })
+        Rc::new(Self {
+            pool: Pool::new(shared.limits.upstream_idle, shared.tasks.clone()),
+            grants: Grants::new(),
+            chance: Chance::new(),
+            nowhere: ExchangeMetrics::new(&shared.metrics, "", ""),
+            line: RefCell::default(),
+            shared,
+        })
     }
 
     /// What all workers share.
@@ -58,7 +138,7 @@ impl Worker {
 }
 
 /// What is known of a caller's connection.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Connection {
     /// The other side of the socket.
     pub peer: SocketAddr,
@@ -68,6 +148,12 @@ pub struct Connection {
     pub tls: Option<TlsFacts>,
     /// Whether it speaks HTTP/2.
     pub http2: bool,
+    /// Forwarded headers, made once.
+    forwarded: ForwardedCache,
+    /// What policies may know of it, made once.
+    attributes: OnceCell<Vec<(&'static str, String)>>,
+    /// Policy calls under way whose exchange is over.
+    abandoned: Cell<u32>,
 }
 
 /// What the TLS handshake of a connection showed.
@@ -84,20 +170,36 @@ pub struct TlsFacts {
     pub elsewhere: Arc<[String]>,
 }
 
-/// Serves one request. Never fails: what goes wrong is an answer.
-///
-/// Runs on a worker's `LocalSet`. Dropping the future or the answer's body is
-/// safe at any time and records the exchange.
-pub async fn serve(
-    worker: Rc<Worker>,
-    _connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    let plain = problem::wants_plain(request.headers());
-    let fault = if worker.shared.tasks.stopping() {
-        Fault::Draining
-    } else {
-        Fault::NotFound("No such endpoint".to_owned())
-    };
-    problem::answer(&fault, &crate::id::new_request_id(), plain)
+impl Connection {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(peer: SocketAddr, local: SocketAddr, tls: Option<TlsFacts>, http2: bool) -> Self {
+        Self {
+            peer,
+            local,
+            tls,
+            http2,
+            forwarded: ForwardedCache::default(),
+            attributes: OnceCell::new(),
+            abandoned: Cell::new(0),
+        }
+    }
+
+    /// What policies may know of the connection (`policy.wit`).
+    fn attributes(&self) -> &[(&'static str, String)] {
+        self.attributes.get_or_init(|| {
+            let version = if self.http2 { "2" } else { "1.1" };
+            let mut attributes = vec![("http.version", version.to_owned())];
+            if let Some(tls) = &self.tls {
+                attributes.push(("tls.version", tls.version.to_owned()));
+                if let Some(name) = &tls.server_name {
+                    attributes.push(("tls.server-name", name.clone()));
+                }
+            }
+            attributes
+        })
+    }
 }
+
+#[cfg(test)]
+mod tests;

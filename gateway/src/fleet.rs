@@ -103,7 +103,7 @@ pub struct Replica {
     /// Where it listens. Never shown to a caller.
     pub address: SocketAddr,
     /// Unused connections to it, over all workers; `upstream`'s.
-    pub idle: AtomicU32,
+    pub idle: Arc<AtomicU32>,
     /// Its slots when it was added.
     pub slots: u32,
     key: u32,
@@ -210,7 +210,7 @@ impl Fleet {
         let replica = Arc::new(Replica {
             id,
             address,
-            idle: AtomicU32::new(0),
+            idle: Arc::default(),
             slots: state.settings.slots_per_replica.get(),
             key: state.roster.add(),
             attentive: AtomicBool::new(false),

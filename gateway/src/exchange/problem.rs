@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
@@ -32,23 +33,27 @@ struct Document<'a> {
     policy_code: Option<&'a str>,
 }
 
+fn document<'a>(fault: &'a Fault, detail: &'a str, request_id: &'a str) -> Document<'a> {
+    let row = fault.row();
+    Document {
+        r#type: format!("urn:tidegate:fault:{}", row.code),
+        title: row.title,
+        status: row.status,
+        detail,
+        code: row.code,
+        request_id,
+        policy_code: fault.denial().and_then(|denial| denial.code.as_deref()),
+    }
+}
+
 /// The answer for a fault. The caller of this adds the request's ids.
 pub(super) fn answer(fault: &Fault, request_id: &str, plain: bool) -> Response<Body> {
-    let row = fault.row();
     let detail = fault.detail();
     let (kind, body) = if plain {
         ("text/plain; charset=utf-8", detail.into_bytes())
     } else {
-        let document = Document {
-            r#type: format!("urn:tidegate:fault:{}", row.code),
-            title: row.title,
-            status: row.status,
-            detail: &detail,
-            code: row.code,
-            request_id,
-            policy_code: fault.denial().and_then(|denial| denial.code.as_deref()),
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let body = serde_json::to_vec(&document(fault, &detail, request_id));
+        let body = body.unwrap_or_default();
         ("application/problem+json", body)
     };
     let mut response = Response::new(Body::whole(body.into()));
@@ -133,4 +138,169 @@ pub(super) fn wants_plain(headers: &HeaderMap) -> bool {
         }
     }
     plain
+}
+
+/// The last event of a broken event stream. Where the stream stands in the
+/// middle of a line, that line is ended first: the fields of a half event and
+/// of this one then make one event, of the type `error`.
+pub(super) fn event(fault: &Fault, request_id: &str, mid_line: bool) -> Bytes {
+    let document = serde_json::to_string(&document(fault, &fault.detail(), request_id));
+    let document = document.unwrap_or_default();
+    let before = if mid_line { "\n" } else { "" };
+    format!("{before}event: error\ndata: {document}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::fault::Denial;
+    use crate::name::Name;
+
+    fn iris() -> Name {
+        Name::parse("iris").unwrap()
+    }
+
+    fn one_of_each() -> Vec<Fault> {
+        let second = Duration::from_secs(1);
+        vec![
+            Fault::Malformed("bad"),
+            Fault::Unauthenticated(Box::default()),
+            Fault::Forbidden(Box::default()),
+            Fault::RateLimited(Box::default()),
+            Fault::NotFound("No such endpoint".to_owned()),
+            Fault::MethodNotAllowed("TRACE".to_owned()),
+            Fault::CallerTimeout(second),
+            Fault::BodyTooLarge(9),
+            Fault::TargetTooLong(9),
+            Fault::Misdirected,
+            Fault::HeadTooLarge("big"),
+            Fault::Internal("/etc/secret".to_owned()),
+            Fault::ReplicaFailed("127.0.0.1:9 refused".to_owned()),
+            Fault::Overloaded {
+                endpoint: iris(),
+                waited: second,
+                queued: 3,
+                retry_after: Some(Duration::from_millis(2100)),
+            },
+            Fault::NoReplica {
+                endpoint: iris(),
+                reason: "exit 1".to_owned(),
+                retry_after: None,
+            },
+            Fault::PolicyFailed("trap at 127.0.0.1".to_owned()),
+            Fault::Draining,
+            Fault::OutOfMemory,
+            Fault::ScoringTimeout(second),
+        ]
+    }
+
+    async fn text(response: Response<Body>) -> String {
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_fault_is_a_problem_document_without_inner_matters() {
+        for fault in one_of_each() {
+            let row = fault.row();
+            let response = answer(&fault, "r-1", false);
+            assert_eq!(response.status().as_u16(), row.status);
+            let headers = response.headers().clone();
+            assert_eq!(headers["content-type"], "application/problem+json");
+            assert_eq!(
+                headers.contains_key("retry-after"),
+                matches!(row.status, 503 | 429)
+            );
+            assert_eq!(headers.contains_key("www-authenticate"), row.status == 401);
+            assert_eq!(headers.contains_key("allow"), row.status == 405);
+            let text = text(response).await;
+            let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(document["type"], format!("urn:tidegate:fault:{}", row.code));
+            assert_eq!(document["code"], row.code);
+            assert_eq!(document["status"], row.status);
+            assert_eq!(document["requestId"], "r-1");
+            assert_eq!(document["title"], row.title);
+            assert!(document.get("policyCode").is_none());
+            assert!(!text.contains("127.0.0.1") && !text.contains("/etc"));
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_text_is_the_detail_alone() {
+        let fault = Fault::ReplicaFailed("reset".to_owned());
+        let response = answer(&fault, "r-1", true);
+        assert_eq!(
+            response.headers()["content-type"],
+            "text/plain; charset=utf-8"
+        );
+        assert_eq!(
+            text(response).await,
+            "Replica closed connection before replying"
+        );
+    }
+
+    #[test]
+    fn retry_after_is_in_seconds_rounded_up() {
+        #[track_caller]
+        fn check(ms: u64, expected: &str) {
+            assert_eq!(seconds_up(Duration::from_millis(ms)), expected);
+        }
+        check(0, "1");
+        check(1, "1");
+        check(1000, "1");
+        check(1001, "2");
+    }
+
+    #[test]
+    fn a_denials_own_headers_pass_but_for_those_the_gateway_sets() {
+        let denial = Denial {
+            code: Some("quota".to_owned()),
+            headers: vec![
+                (
+                    HeaderName::from_static("x-quota"),
+                    HeaderValue::from_static("0"),
+                ),
+                (
+                    HeaderName::from_static("content-length"),
+                    HeaderValue::from_static("9"),
+                ),
+                (
+                    HeaderName::from_static("x-request-id"),
+                    HeaderValue::from_static("9"),
+                ),
+            ],
+            ..Denial::default()
+        };
+        let response = answer(&Fault::RateLimited(Box::new(denial)), "r-1", false);
+        assert_eq!(response.headers()["x-quota"], "0");
+        assert!(!response.headers().contains_key("content-length"));
+        assert!(!response.headers().contains_key("x-request-id"));
+    }
+
+    #[test]
+    fn a_caller_gets_plain_text_only_where_it_asked_for_nothing_better() {
+        #[track_caller]
+        fn check(accept: &str, expected: bool) {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            assert_eq!(wants_plain(&headers), expected, "{accept}");
+        }
+        check("text/plain", true);
+        check("Text/Plain; q=0.9, text/html", true);
+        check("text/plain, */*", false);
+        check("application/problem+json, text/plain", false);
+        check("*/*", false);
+        assert!(!wants_plain(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_last_event_of_a_broken_stream_says_why() {
+        let event = event(&Fault::ReplicaFailed("x".to_owned()), "r-1", true);
+        let text = std::str::from_utf8(&event).unwrap();
+        assert!(text.starts_with("\nevent: error\ndata: {"), "{text}");
+        assert!(text.ends_with("}\n\n"), "{text}");
+        assert!(text.contains("\"code\":\"replica-failed\""), "{text}");
+    }
 }

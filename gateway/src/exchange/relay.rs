@@ -1,35 +1,357 @@
 //! Step 6 of an exchange: the answer streams to the caller.
 //!
-//! Never buffers a stream and never ends a broken one cleanly. Called by
-//! `exchange` after `forward`.
+//! Never buffers a stream and never ends a broken one cleanly: a late fault
+//! breaks it off as its protocol allows (SEMANTICS §3). Called by `exchange`
+//! after `forward`.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
-use super::body::BrokenOff;
+use super::body::{Body, BrokenOff};
+use super::choose;
+use super::forward::Answered;
+use super::head::{self, DEPLOYMENT, X_MS_CLIENT_REQUEST_ID, X_MS_REQUEST_ID, X_REQUEST_ID};
+use super::ledger::Ledger;
+use super::problem;
+use crate::fault::Fault;
+use crate::fleet::{Outcome, Slot};
+use crate::upstream::{Link, Pool, Uploading, forbidden_in_trailers};
 
-/// The stream of a replica's answer.
+/// Makes the answer for the caller of the replica's. The ledger goes with the
+/// body and is recorded when that ends, however it does.
+pub(super) fn relay(mut ledger: Box<Ledger>, answered: Answered) -> Response<Body> {
+    let (mut parts, incoming) = answered.response.into_parts();
+    let early = answered.uploading.ended().is_none();
+    if parts.status == StatusCode::INTERNAL_SERVER_ERROR && answered.model_errors_as_502 {
+        parts.status = StatusCode::BAD_GATEWAY;
+    }
+    ledger.end.status = parts.status.as_u16();
+    head::strip_answer(&mut parts.headers);
+    stamp(&mut parts.headers, &mut ledger);
+    let name = answered.version.spec.name.as_str();
+    if let Ok(name) = HeaderValue::from_str(name) {
+        parts.headers.insert(DEPLOYMENT, name);
+    }
+    if early && !ledger.connection.http2 {
+        // The rest of the caller's body is not read, so nothing can follow.
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    keep_head(&mut ledger, &parts.headers);
+    parts.version = http::Version::HTTP_11;
+    parts.extensions.clear();
+    let mut answer = Box::new(Answer {
+        ends_in_events: is_event_stream(&parts.headers),
+        mid_line: false,
+        state: State::Streaming,
+        idle: None,
+        idle_timeout: answered.version.spec.stream_idle_timeout,
+        held: Some(Held {
+            incoming,
+            link: answered.link,
+            slot: answered.slot,
+        }),
+        pool: answered.pool,
+        uploading: answered.uploading,
+        ledger: Some(ledger),
+    });
+    answer.end_if_complete();
+    Response::from_parts(parts, Body::relay(answer))
+}
+
+/// Sets the ids of the request on an answer.
+pub(super) fn stamp(headers: &mut HeaderMap, ledger: &mut Ledger) {
+    let id = ledger.id().clone();
+    headers.insert(X_REQUEST_ID, id.clone());
+    headers.insert(X_MS_REQUEST_ID, id);
+    if let Some(id) = ledger.client_request_id.take() {
+        headers.insert(X_MS_CLIENT_REQUEST_ID, id);
+    }
+}
+
+fn keep_head(ledger: &mut Ledger, headers: &HeaderMap) {
+    let Some(version) = ledger.version().cloned() else {
+        return;
+    };
+    let Some(kept) = &mut ledger.kept else {
+        return;
+    };
+    let policies = version.collect.iter().filter_map(|one| one.policy.as_ref());
+    for name in policies.flat_map(|policy| policy.headers()) {
+        choose::copy(headers, &mut kept.response_headers, name);
+    }
+}
+
+/// Whether a fault can still be told as an event: an event stream without a
+/// length and without an encoding.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let events = kind.is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("text/event-stream")
+    });
+    events && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(CONTENT_ENCODING)
+}
+
+/// How far the stream is.
 #[derive(Debug)]
-pub(super) struct Answer {}
+enum State {
+    Streaming,
+    /// The last event was given out; what follows is the break.
+    Breaking(BrokenOff),
+    Ended,
+}
+
+/// The stream of a replica's answer. Dropped before its end, it closes the
+/// connection to the replica, gives the slot back, and the exchange is
+/// recorded as left by its caller.
+#[derive(Debug)]
+pub(super) struct Answer {
+    ends_in_events: bool,
+    /// Whether the last byte given out was no end of a line.
+    mid_line: bool,
+    state: State,
+    /// Made when the replica first lets us wait: most answers never do.
+    idle: Option<Pin<Box<Sleep>>>,
+    idle_timeout: Duration,
+    held: Option<Held>,
+    pool: Rc<Pool>,
+    uploading: Uploading,
+    ledger: Option<Box<Ledger>>,
+}
+
+// In the order in which they go when the stream is cut: the connection is
+// closed before the slot is free.
+#[derive(Debug)]
+struct Held {
+    incoming: Incoming,
+    link: Link,
+    slot: Slot,
+}
 
 impl Answer {
     /// The next frame for the caller.
     pub(super) fn poll_frame(
         &mut self,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        Poll::Ready(None)
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ended => return Poll::Ready(None),
+            State::Breaking(why) => return Poll::Ready(Some(Err(why))),
+            State::Streaming => self.state = State::Streaming,
+        }
+        let Some(held) = &mut self.held else {
+            self.state = State::Ended;
+            return Poll::Ready(None);
+        };
+        match Pin::new(&mut held.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.idle = None;
+                Poll::Ready(Some(Ok(self.pass(frame))))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let fault = Fault::ReplicaFailed(error.to_string());
+                self.break_off(&fault, Outcome::TransportError, "the replica failed")
+            }
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.wait(cx),
+        }
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                self.count(&data);
+                Frame::data(data)
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => Frame::trailers(allowed(trailers)),
+                Err(frame) => frame,
+            },
+        };
+        self.end_if_complete();
+        frame
+    }
+
+    fn count(&mut self, data: &Bytes) {
+        self.mid_line = data.last().is_some_and(|byte| *byte != b'\n');
+        if let Some(ledger) = &mut self.ledger {
+            ledger.response_bytes += data.len() as u64;
+            if let Some(kept) = &mut ledger.kept {
+                let room = kept.body_bytes.saturating_sub(kept.response.len());
+                let part = data.get(..room.min(data.len())).unwrap_or_default();
+                kept.response.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// Nothing comes at the moment: is it too long?
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let timeout = self.idle_timeout;
+        let idle = self
+            .idle
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+        if idle.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let fault = Fault::ScoringTimeout(timeout);
+        self.break_off(&fault, Outcome::Timeout, "the replica fell silent")
+    }
+
+    /// Breaks the stream off: connection first, then the slot, then the record.
+    fn break_off(
+        &mut self,
+        fault: &Fault,
+        outcome: Outcome,
+        why: &'static str,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(held) = self.held.take() {
+            let Held {
+                incoming,
+                link,
+                slot,
+            } = held;
+            drop(incoming);
+            drop(link);
+            slot.outcome(outcome);
+        }
+        let mut event = None;
+        if let Some(mut ledger) = self.ledger.take() {
+            ledger.break_off(fault);
+            if self.ends_in_events {
+                let text = problem::event(fault, ledger.id_text(), self.mid_line);
+                ledger.response_bytes += text.len() as u64;
+                event = Some(text);
+            }
+        }
+        let Some(event) = event else {
+            self.state = State::Ended;
+            return Poll::Ready(Some(Err(BrokenOff(why))));
+        };
+        self.state = State::Breaking(BrokenOff(why));
+        Poll::Ready(Some(Ok(Frame::data(event))))
+    }
+
+    fn end_if_complete(&mut self) {
+        let complete = |held: &Held| held.incoming.is_end_stream();
+        if self.held.as_ref().is_some_and(complete) {
+            self.end();
+        }
+    }
+
+    /// The replica's side of the answer is complete.
+    fn end(&mut self) {
+        self.state = State::Ended;
+        self.idle = None;
+        if let Some(held) = self.held.take() {
+            let Held {
+                incoming,
+                link,
+                slot,
+            } = held;
+            drop(incoming);
+            if self.uploading.ended().is_some() {
+                self.pool.put(link);
+            } else {
+                self.uploading.stop();
+                drop(link);
+            }
+            drop(slot);
+        }
+        if let Some(mut ledger) = self.ledger.take()
+            && let Some(kept) = &mut ledger.kept
+        {
+            kept.response_ended = true;
+        }
     }
 
     /// Whether all of it was given out.
     pub(super) fn is_end(&self) -> bool {
-        true
+        matches!(self.state, State::Ended)
     }
 
     /// What is left of it, where the replica said so.
     pub(super) fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(0)
+        match &self.held {
+            Some(held) => held.incoming.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // Field by field, so that the order does not hang on their declaration.
+        if let Some(held) = self.held.take() {
+            drop(held.incoming);
+            drop(held.link);
+            drop(held.slot);
+        }
+        if let Some(mut ledger) = self.ledger.take() {
+            ledger.break_off(&Fault::CallerGone);
+        }
+    }
+}
+
+/// Trailers without those that may stand in a head only.
+fn allowed(mut trailers: HeaderMap) -> HeaderMap {
+    let names: Vec<_> = trailers
+        .keys()
+        .filter(|name| forbidden_in_trailers(name))
+        .cloned()
+        .collect();
+    for name in names {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(fields: &[(&'static str, &str)], expected: bool) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        assert_eq!(is_event_stream(&headers), expected, "{fields:?}");
+    }
+
+    #[test]
+    fn an_event_can_be_added_to_an_open_event_stream_only() {
+        let events = ("content-type", "text/event-stream; charset=utf-8");
+        check(&[events], true);
+        check(&[events, ("content-length", "9")], false);
+        check(&[events, ("content-encoding", "gzip")], false);
+        check(&[("content-type", "application/json")], false);
+        check(&[], false);
+    }
+
+    #[test]
+    fn trailers_of_a_replica_lose_what_a_head_decides() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        trailers.insert("content-length", "9".parse().unwrap());
+        let left = allowed(trailers);
+        assert_eq!(left.len(), 1);
+        assert!(left.contains_key("grpc-status"));
     }
 }

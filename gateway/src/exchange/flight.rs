@@ -1,0 +1,276 @@
+//! One request on its way to one replica, until the head of the answer.
+//!
+//! Holds slot and connection together, so that a slot is never free while the
+//! replica still computes: when the caller goes away, the rest is left to a
+//! task of its own (`callerGone: finish`) or the connection is closed first
+//! (`abort`). Used by `forward`.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+
+use crate::fleet::{Outcome, Slot};
+use crate::shutdown::Tasks;
+use crate::upstream::{Link, Pool, Response, Sending, Unsent, Upload, Uploading};
+
+/// How long an answer that nobody waits for may take to end once it began: a
+/// short one lets the connection be used again, a stream is cut.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What an exchange with a replica waits for, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// For a byte of the caller's body.
+    pub(super) body_idle: Duration,
+    /// For the answer, from the end of the request.
+    pub(super) scoring: Duration,
+}
+
+/// Whose time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// The caller's.
+    Caller,
+    /// The replica's.
+    Replica,
+}
+
+/// Why there is no head of an answer.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// Somebody was late.
+    Late(Late),
+    /// The connection failed, perhaps before anything was sent.
+    Failed(Unsent),
+}
+
+impl Patience {
+    /// When time is up, and whose, if nothing changes: the caller's while its
+    /// body is awaited; else the replica's, from the end of the request or,
+    /// where it does not take the body, from what it took last.
+    fn end(&self, upload: &Progress) -> (Instant, Late) {
+        match (upload.ended, upload.waiting) {
+            (Some(ended), _) => (ended + self.scoring, Late::Replica),
+            (None, Some(waiting)) => (waiting + self.body_idle, Late::Caller),
+            (None, None) => (upload.progress + self.scoring, Late::Replica),
+        }
+    }
+}
+
+/// How far the caller's body is.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    ended: Option<Instant>,
+    waiting: Option<Instant>,
+    progress: Instant,
+}
+
+impl Progress {
+    fn of(upload: &Uploading) -> Self {
+        Self {
+            ended: upload.ended(),
+            waiting: upload.waiting(),
+            progress: upload.progress(),
+        }
+    }
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    held: Option<Held>,
+    uploading: Uploading,
+    patience: Patience,
+    finish: bool,
+    pool: Rc<Pool>,
+    tasks: Tasks,
+}
+
+struct Held {
+    sending: Sending,
+    link: Link,
+    slot: Slot,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("slot", &self.slot).finish()
+    }
+}
+
+/// What flights of one worker share.
+#[derive(Debug)]
+pub(super) struct Field<'a> {
+    /// Where connections go that are free again.
+    pub(super) pool: &'a Rc<Pool>,
+    /// Where the rest of abandoned flights runs.
+    pub(super) tasks: &'a Tasks,
+    /// How long to wait.
+    pub(super) patience: Patience,
+    /// Whether an abandoned flight goes on.
+    pub(super) finish: bool,
+}
+
+impl Flight {
+    /// Sends a request on a connection, with a slot of its replica.
+    pub(super) fn begin(
+        field: &Field<'_>,
+        request: http::Request<Upload>,
+        uploading: &Uploading,
+        mut link: Link,
+        slot: Slot,
+    ) -> Self {
+        Self {
+            held: Some(Held {
+                sending: link.send(request),
+                link,
+                slot,
+            }),
+            uploading: uploading.clone(),
+            patience: field.patience,
+            finish: field.finish,
+            pool: Rc::clone(field.pool),
+            tasks: field.tasks.clone(),
+        }
+    }
+
+    /// Waits for the head of the answer. Dropping this future does not end the
+    /// flight; dropping the flight does.
+    pub(super) async fn answer(&mut self) -> Result<Response, NoAnswer> {
+        let Some(held) = &mut self.held else {
+            return std::future::pending().await;
+        };
+        // One timer, which looks again when it fires: resetting it at every
+        // byte of the body would cost more than the bytes.
+        let first = self.patience.body_idle.min(self.patience.scoring);
+        let mut timer = pin!(sleep_until(Instant::now() + first));
+        let (uploading, patience) = (&self.uploading, &self.patience);
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = held.sending.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(NoAnswer::Failed));
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                let (end, late) = patience.end(&Progress::of(uploading));
+                let now = Instant::now();
+                if end <= now {
+                    return Poll::Ready(Err(NoAnswer::Late(late)));
+                }
+                again(timer.as_mut(), end.min(now + first));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Ends the flight after its answer: connection and slot are the answer's.
+    pub(super) fn land(mut self) -> Option<(Link, Slot)> {
+        self.held.take().map(|held| (held.link, held.slot))
+    }
+
+    /// Ends the flight without an answer: the connection is closed first, and
+    /// the slot is for the caller of this to judge and to give back.
+    pub(super) fn abort(mut self) -> Option<Slot> {
+        self.held.take().map(|held| {
+            drop(held.sending);
+            drop(held.link);
+            held.slot
+        })
+    }
+}
+
+fn again(timer: Pin<&mut Sleep>, at: Instant) {
+    timer.reset(at);
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        match self.uploading.ended() {
+            // The replica has all of the request and computes on.
+            Some(ended) if self.finish && !std::thread::panicking() => {
+                let deadline = ended + self.patience.scoring;
+                let pool = Rc::clone(&self.pool);
+                self.tasks.spawn_local(finish(held, pool, deadline));
+            }
+            _ => {
+                let Held {
+                    sending,
+                    link,
+                    slot,
+                } = held;
+                drop(sending);
+                drop(link);
+                drop(slot);
+            }
+        }
+    }
+}
+
+/// Ends an exchange with a replica that nobody waits for. The slot is given
+/// back last.
+async fn finish(held: Held, pool: Rc<Pool>, deadline: Instant) {
+    let Held {
+        sending,
+        link,
+        slot,
+    } = held;
+    match timeout_at(deadline, sending).await {
+        Ok(Ok(response)) => {
+            let whole = timeout(DRAIN_TIMEOUT, drain(response)).await;
+            if matches!(whole, Ok(true)) {
+                pool.put(link);
+            } else {
+                drop(link);
+            }
+        }
+        Ok(Err(_failed)) => drop(link),
+        Err(_late) => {
+            drop(link);
+            slot.outcome(Outcome::Timeout);
+        }
+    }
+    drop(slot);
+}
+
+/// Reads an answer to its end; whether it has one.
+async fn drain(response: Response) -> bool {
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        if frame.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_up_for_whoever_is_awaited() {
+        let patience = Patience {
+            body_idle: Duration::from_secs(30),
+            scoring: Duration::from_secs(60),
+        };
+        let at = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut upload = Progress {
+            ended: None,
+            waiting: None,
+            progress: at,
+        };
+        assert_eq!(patience.end(&upload), (at + 60 * second, Late::Replica));
+        upload.waiting = Some(at + second);
+        assert_eq!(patience.end(&upload), (at + 31 * second, Late::Caller));
+        upload.ended = Some(at + 2 * second);
+        assert_eq!(patience.end(&upload), (at + 62 * second, Late::Replica));
+    }
+}

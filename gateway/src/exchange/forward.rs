@@ -1,0 +1,354 @@
+//! Step 5 of an exchange: a slot on a replica, the request to it, the head of
+//! its answer; once more elsewhere where that is safe.
+//!
+//! Never buffers a body, never sends a request twice that a replica may have
+//! begun to answer. Called by `exchange` after `choose`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::request::Parts;
+use http::{Request, StatusCode};
+use tokio::time::Instant;
+
+use super::choose::Chosen;
+use super::flight::{Field, Flight, Late, NoAnswer, Patience};
+use super::head::{self, Origin, Outgoing};
+use super::ledger::Ledger;
+use crate::fault::Fault;
+use crate::fleet::{Outcome, Slot};
+use crate::resource::CallerGone;
+use crate::table::VersionEntry;
+use crate::upstream::{Link, Peer, Pool, Response, UploadFault, Uploading};
+
+/// Output of this step; input of `relay`.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// The answer of the replica, its head checked.
+    pub(super) response: Response,
+    /// The connection it comes on.
+    pub(super) link: Link,
+    /// Where the connection goes when both sides are done.
+    pub(super) pool: Rc<Pool>,
+    /// The slot.
+    pub(super) slot: Slot,
+    /// The caller's body; perhaps not at its end.
+    pub(super) uploading: Uploading,
+    /// The version that answers.
+    pub(super) version: Arc<VersionEntry>,
+    /// Whether a model's 500 becomes 502.
+    pub(super) model_errors_as_502: bool,
+}
+
+/// A try that failed.
+struct Failed {
+    fault: Fault,
+    /// The head, where the same request may be sent to another replica.
+    again: Option<Box<Parts>>,
+}
+
+/// A request that waits to be sent.
+struct Outbound<'a> {
+    field: Field<'a>,
+    uploading: &'a Uploading,
+    limit: u64,
+    retriable: bool,
+}
+
+/// Sends the request to a replica of the version.
+///
+/// # Errors
+///
+/// `body-too-large`, `caller-timeout`, `caller-gone`, `malformed` for the
+/// caller's body; `overloaded`, `no-replica` for want of a slot;
+/// `replica-failed`, `scoring-timeout`.
+pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answered, Fault> {
+    let limit = chosen.max_request_bytes;
+    if chosen
+        .admitted
+        .content_length
+        .is_some_and(|length| length > limit)
+    {
+        return Err(Fault::BodyTooLarge(limit));
+    }
+    let worker = ledger.worker();
+    let version = Arc::clone(&chosen.version);
+    let slot = take_slot(ledger, &version, None).await?;
+    let body = ledger
+        .unread
+        .take()
+        .ok_or_else(|| Fault::Internal("the body was taken twice".to_owned()))?;
+    let copy_max = ledger.kept.as_ref().map_or(0, |kept| kept.body_bytes);
+    let uploading = Uploading::new(body, limit, copy_max);
+    ledger.uploading = Some(uploading.clone());
+    let outbound = Outbound {
+        field: Field {
+            pool: &worker.pool,
+            tasks: &worker.shared.tasks,
+            patience: Patience {
+                body_idle: worker.shared.limits.body_idle_timeout,
+                scoring: version.spec.scoring_timeout,
+            },
+            finish: version.spec.caller_gone == CallerGone::Finish,
+        },
+        uploading: &uploading,
+        limit,
+        retriable: chosen.admitted.parts.method.is_idempotent(),
+    };
+    let model_errors_as_502 = chosen.model_errors_as_502;
+    let head = outgoing_head(ledger, chosen, &uploading);
+    let first = slot.replica().id.clone();
+    let sent = match send(ledger, &outbound, slot, head).await {
+        Ok(sent) => sent,
+        Err(Failed { fault, again: None }) => return Err(fault),
+        Err(Failed {
+            fault,
+            again: Some(head),
+        }) => {
+            tracing::debug!(replica = %first, %fault, "once more");
+            let Ok(slot) = take_slot(ledger, &version, Some(&first)).await else {
+                return Err(fault);
+            };
+            let last = send(ledger, &outbound, slot, *head).await;
+            last.map_err(|failed| failed.fault)?
+        }
+    };
+    let (response, link, slot) = sent;
+    Ok(Answered {
+        response,
+        link,
+        pool: Rc::clone(&worker.pool),
+        slot,
+        uploading,
+        version,
+        model_errors_as_502,
+    })
+}
+
+async fn take_slot(
+    ledger: &mut Ledger,
+    version: &VersionEntry,
+    not: Option<&crate::id::ReplicaId>,
+) -> Result<Slot, Fault> {
+    let asked = Instant::now();
+    let result = version.fleet.slot(not).await;
+    ledger.queued += match &result {
+        Ok(slot) => slot.waited(),
+        Err(_) => asked.elapsed(),
+    };
+    let slot = result?;
+    ledger.replica = Some(slot.replica().id.clone());
+    Ok(slot)
+}
+
+fn outgoing_head(ledger: &mut Ledger, chosen: Chosen, uploading: &Uploading) -> Parts {
+    let admitted = chosen.admitted;
+    let mut parts = admitted.parts;
+    let connection = Rc::clone(&ledger.connection);
+    let origin = Origin {
+        peer: connection.peer.ip().to_canonical(),
+        tls: connection.tls.is_some(),
+        trusted: admitted.trusted,
+        authority: &admitted.authority,
+    };
+    let out = Outgoing {
+        target: chosen.target,
+        dropped: &admitted.dropped,
+        forward_credential: chosen.forward_credential,
+        id: ledger.id(),
+        origin,
+        unknown_length: admitted.content_length.is_none() && uploading.ended().is_none(),
+    };
+    head::outgoing(&mut parts, &connection.forwarded, out);
+    parts
+}
+
+type Sent = (Response, Link, Slot);
+
+/// Sends the request to the slot's replica: on an unused connection where there
+/// is one, else (or where that turns out to be closed) on a new one.
+async fn send(
+    ledger: &mut Ledger,
+    outbound: &Outbound<'_>,
+    slot: Slot,
+    head: Parts,
+) -> Result<Sent, Failed> {
+    let replica = Arc::clone(slot.replica());
+    let peer = Peer {
+        address: replica.address,
+        idle: Arc::clone(&replica.idle),
+        idle_max: replica.slots,
+    };
+    let (mut slot, mut head) = (slot, head);
+    if let Some(link) = outbound.field.pool.take(&peer) {
+        match fly(ledger, outbound, link, slot, head).await {
+            Flown::Unsent(back) => (slot, head) = *back,
+            Flown::Ended(result) => return result,
+        }
+    }
+    let link = match outbound.field.pool.connect(&peer).await {
+        Ok(link) => link,
+        Err(error) => {
+            slot.outcome(Outcome::TransportError);
+            return Err(Failed {
+                fault: Fault::ReplicaFailed(error.to_string()),
+                again: Some(Box::new(head)),
+            });
+        }
+    };
+    match fly(ledger, outbound, link, slot, head).await {
+        Flown::Ended(result) => result,
+        Flown::Unsent(back) => {
+            let (slot, head) = *back;
+            slot.outcome(Outcome::TransportError);
+            Err(Failed {
+                fault: Fault::ReplicaFailed("closed before the request".to_owned()),
+                again: Some(Box::new(head)),
+            })
+        }
+    }
+}
+
+/// How one try on one connection went.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would cost each exchange an allocation"
+)]
+enum Flown {
+    /// None of it was sent.
+    Unsent(Box<(Slot, Parts)>),
+    /// There is an answer, or a fault.
+    Ended(Result<Sent, Failed>),
+}
+
+async fn fly(
+    ledger: &mut Ledger,
+    outbound: &Outbound<'_>,
+    link: Link,
+    slot: Slot,
+    head: Parts,
+) -> Flown {
+    let spare = outbound.retriable.then(|| Box::new(head.clone()));
+    let request = Request::from_parts(head, outbound.uploading.body());
+    ledger.sent = Some(Instant::now());
+    let mut flight = Flight::begin(&outbound.field, request, outbound.uploading, link, slot);
+    let answer = flight.answer().await;
+    let ended = Flown::Ended;
+    let no_again = |fault| Failed { fault, again: None };
+    let lost = || no_again(Fault::Internal("a flight without its slot".to_owned()));
+    match answer {
+        Ok(response) => match flight.land() {
+            Some((link, slot)) => ended(landed(ledger, outbound, (response, link, slot))),
+            None => ended(Err(lost())),
+        },
+        Err(why) => {
+            let Some(slot) = flight.abort() else {
+                return ended(Err(lost()));
+            };
+            if let Some(fault) = outbound.uploading.failed() {
+                return ended(Err(no_again(blame_caller(fault, outbound.limit))));
+            }
+            match why {
+                NoAnswer::Late(late) => ended(Err(no_again(too_late(
+                    late,
+                    &slot,
+                    outbound.field.patience,
+                )))),
+                NoAnswer::Failed(unsent) => {
+                    if let Some(request) = unsent.request {
+                        let head = request.into_parts().0;
+                        return Flown::Unsent(Box::new((slot, head)));
+                    }
+                    slot.outcome(Outcome::TransportError);
+                    ended(Err(Failed {
+                        fault: Fault::ReplicaFailed(unsent.error.to_string()),
+                        again: spare.filter(|_| !outbound.uploading.touched()),
+                    }))
+                }
+            }
+        }
+    }
+}
+
+/// The head of the answer is there: is it one that can be passed on?
+fn landed(ledger: &mut Ledger, outbound: &Outbound<'_>, sent: Sent) -> Result<Sent, Failed> {
+    let (response, link, slot) = sent;
+    ledger.answered = Some(Instant::now());
+    let status = response.status();
+    if let Err(what) = head::check_answer(status, response.headers()) {
+        drop(response);
+        drop(link);
+        slot.outcome(Outcome::TransportError);
+        return Err(Failed {
+            fault: Fault::ReplicaFailed(what.to_owned()),
+            again: None,
+        });
+    }
+    slot.outcome(Outcome::Answered {
+        status: status.as_u16(),
+        retry_after: retry_after(&response),
+    });
+    // An answer that is not to what is still being sent: the rest of it will
+    // not change it. A 2xx may be a stream in both directions.
+    if outbound.uploading.ended().is_none() && !status.is_success() {
+        outbound.uploading.stop();
+    }
+    Ok((response, link, slot))
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let status = response.status();
+    if !matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
+        return None;
+    }
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
+fn blame_caller(fault: UploadFault, limit: u64) -> Fault {
+    match fault {
+        UploadFault::TooLarge => Fault::BodyTooLarge(limit),
+        UploadFault::Gone => Fault::CallerGone,
+        UploadFault::Malformed(what) => Fault::Malformed(what),
+    }
+}
+
+fn too_late(late: Late, slot: &Slot, patience: Patience) -> Fault {
+    match late {
+        Late::Caller => Fault::CallerTimeout(patience.body_idle),
+        Late::Replica => {
+            slot.outcome(Outcome::Timeout);
+            Fault::ScoringTimeout(patience.scoring)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    #[test]
+    fn a_post_is_never_repeated() {
+        assert!(!Method::POST.is_idempotent());
+        assert!(Method::GET.is_idempotent());
+        assert!(!Method::PATCH.is_idempotent());
+    }
+
+    #[test]
+    fn what_the_caller_did_to_its_body_is_told_apart() {
+        #[track_caller]
+        fn check(fault: UploadFault, status: u16) {
+            assert_eq!(blame_caller(fault, 1).row().status, status);
+        }
+        check(UploadFault::TooLarge, 413);
+        check(UploadFault::Gone, 499);
+        check(UploadFault::Malformed("x"), 400);
+    }
+}
