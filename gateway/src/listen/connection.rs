@@ -134,12 +134,7 @@ async fn serve_opened<A: Answer>(
 ) {
     let http2 = opened.http2;
     let pulse = Arc::new(Pulse::new(http2));
-    let facts = Rc::new(Connection {
-        peer,
-        local,
-        tls: opened.tls,
-        http2,
-    });
+    let facts = Rc::new(Connection::new(peer, local, opened.tls, http2));
     let watch = if http2 {
         Watch::Http2(Frames::default(), site.limits.head_bytes)
     } else {
