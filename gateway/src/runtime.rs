@@ -29,6 +29,7 @@ mod fixed;
 pub mod guard;
 mod health;
 mod logs;
+mod orphans;
 mod output;
 mod process;
 mod tree;
@@ -155,11 +156,13 @@ struct Shared {
 
 impl Machine {
     /// `guard` is our own binary, which is started as `GUARD replica-guard`.
+    /// Makes this process the subreaper of what guards might leave behind.
     ///
     /// # Errors
     ///
     /// Where the thread that writes logs cannot be started.
     pub fn new(state: PathBuf, guard: PathBuf, tasks: Tasks) -> io::Result<Self> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         Ok(Self(Arc::new(Shared {
             state,
             guard,

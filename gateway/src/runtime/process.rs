@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::backoff::Backoff;
 use super::command::{Launch, launch};
 use super::guard;
+use super::orphans::{self, Claim};
 use super::output::{self, Output};
 use super::watch::{ReadySince, watch};
 use super::{Place, ReplicaEvent};
@@ -114,6 +115,14 @@ async fn live(place: &Place, process: &Process, output: &Output) -> Option<End> 
         output.note(&how);
         return None;
     };
+    if status
+        .as_ref()
+        .is_ok_and(|status| status.signal().is_some())
+    {
+        // Killed by memory pressure, or by the model itself.
+        drop(guarded.claim.take());
+        orphans::end().await;
+    }
     guarded.finish_output().await;
     let how = describe(status, since.is_ready());
     output.note(&how);
@@ -142,6 +151,8 @@ struct Guarded {
     /// Closed, the guard ends everything.
     pipe: Option<ChildStdin>,
     output: JoinHandle<()>,
+    /// Says that this guard is there.
+    claim: Option<Claim>,
 }
 
 fn start(place: &Place, launch: &Launch, grace: Duration, output: &Output) -> io::Result<Guarded> {
@@ -156,7 +167,7 @@ fn start(place: &Place, launch: &Launch, grace: Duration, output: &Output) -> io
         .stdin(Stdio::piped())
         .stdout(writer.try_clone()?)
         .stderr(writer);
-    let mut child = command.spawn()?;
+    let (mut child, claim) = orphans::start(&mut command)?;
     // The writing ends of the output's pipe are in `command`.
     drop(command);
     let pipe = child.stdin.take();
@@ -171,6 +182,7 @@ fn start(place: &Place, launch: &Launch, grace: Duration, output: &Output) -> io
         child,
         pipe,
         output,
+        claim: Some(claim),
     })
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, GUARD, exited, process, starting};
+use crate::bench::{Bench, GUARD, exited, kill, process, starting};
 
 /// Leaves its group, its session and its parent in every way, and ignores SIGTERM.
 const FORKS: &str = r#"
@@ -79,16 +79,11 @@ fn a_guard_ends_everything_when_the_holder_of_its_pipe_is_killed() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut guard = Command::new(GUARD)
-        .args([
-            "replica-guard",
-            "--grace-ms",
-            "500",
-            "--",
-            "/bin/sh",
-            "-c",
-            FORKS,
-        ])
+    // Through a shell, because a guard that is this process's own child and of
+    // no machine is what a lost guard's orphans look like to another test.
+    let command = "\"$0\" replica-guard --grace-ms 500 -- /bin/sh -c \"$1\"; exit";
+    let mut guard = Command::new("sh")
+        .args(["-c", command, GUARD, FORKS])
         .stdin(holder.stdout.take().unwrap())
         .stdout(Stdio::piped())
         .spawn()
@@ -108,4 +103,32 @@ fn a_guard_ends_everything_when_the_holder_of_its_pipe_is_killed() {
         "{:?}",
         killed.elapsed()
     );
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_replica_whose_guard_is_killed() {
+    let bench = Bench::new();
+    let mark = mark();
+    let mut process = process(bench.folder.path(), &["sh", "-c", FORKS]);
+    process.env.insert("MARK".to_owned(), mark.clone());
+    let (replicas, mut events) = bench.start(process, 1);
+    starting(&mut events).await;
+    bench.line("forked").await;
+    let before = marked(&mark);
+    assert!(before.len() >= 5, "{before:?}");
+    // Its command is below it; its own arguments are those of nobody else here.
+    let words = |pid: &str| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let shell = before
+        .iter()
+        .find(|pid| words(pid).starts_with(b"/bin/sh") || words(pid).starts_with(b"/usr/bin/sh"))
+        .unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{shell}/stat")).unwrap();
+    let guard = stat.rsplit(')').next().unwrap().split_whitespace().nth(1);
+    kill(&guard.unwrap().parse::<u32>().unwrap().into());
+    let reason = exited(&mut events).await;
+    assert!(reason.starts_with("lost its guard to signal 9"), "{reason}");
+    let left: Vec<String> = marked(&mark);
+    assert!(before.iter().all(|pid| !left.contains(pid)), "{left:?}");
+    replicas.stop_all().await;
+    assert_eq!(marked(&mark), [""; 0]);
 }
