@@ -4,6 +4,8 @@
 //! Asks the gateway which key it is; never sees the stored keys, and never denies:
 //! where there is no key, or none that matches, the next policy decides.
 
+#![forbid(unsafe_code)]
+
 use tidegate_sdk::auth::{Auth, Decision, Grant};
 use tidegate_sdk::{Caller, PluginError, Problems, Request, Settings, clock, keys};
 
