@@ -136,6 +136,8 @@ async fn next(listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, Sock
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, "no TCP_NODELAY: {error}");
     }
+    // An IPv4 caller of an IPv6 socket is an IPv4 caller.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     Ok((socket.into_std()?, peer))
 }
 

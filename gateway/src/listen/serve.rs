@@ -235,6 +235,8 @@ where
                 continue;
             }
             let due = match farewell {
+                // A request may still have come while we said goodbye.
+                Some(_) if pulse.busy() => None,
                 Some(by) => Some((by, Expired::Idle)),
                 None => pulse.deadline(limits),
             };
