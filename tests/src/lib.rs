@@ -13,9 +13,11 @@
 pub mod client;
 pub mod gateway;
 pub mod guests;
+pub mod load;
 pub mod process;
 pub mod replica;
 pub mod tool;
+pub mod yaml;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,0 +1,308 @@
+//! Misbehaving guests: each has a test that begins with its name.
+//!
+//! Auth fails closed, split falls back to weights, collect drops and counts;
+//! another endpoint is served all the while.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use tidegate_tests::gateway::{Gateway, Setup};
+use tidegate_tests::replica::Replica;
+use tidegate_tests::{guests, until, yaml};
+
+/// A gateway with the guest at `iris` in its role, and an endpoint `other`
+/// without it.
+fn with_guest(guest: &str, role: &str, config: &str, replica: &Replica) -> Gateway {
+    let binding = format!("{{ plugin: {guest}, config: {config} }}");
+    let spec = match role {
+        "auth" => format!("auth: {{ mode: custom, policies: [{binding}] }}"),
+        "split" => format!("auth: {{ mode: none }}\nsplit: {{ policy: {binding} }}"),
+        _ => format!("auth: {{ mode: none }}\ncollect: [{binding}]"),
+    };
+    let versions = |_| {
+        vec![
+            yaml::version("blue", &[replica], "traffic: 50\nmaxConcurrentRequests: 8"),
+            yaml::version("green", &[replica], "traffic: 50\nmaxConcurrentRequests: 8"),
+        ]
+    };
+    let resources = [
+        yaml::plugin(guest, role, "headers: [x-user, x-tenant]"),
+        yaml::endpoint("iris", &spec, &versions(0)),
+        yaml::open("other", &versions(1)),
+    ];
+    let module = std::fs::read(guests::build(guest, "")).unwrap();
+    let gateway = Setup::new(&resources.concat())
+        .file(&format!("{guest}.wasm"), module)
+        .start();
+    gateway.healthy("other");
+    gateway
+}
+
+fn faults(gateway: &Gateway, guest: &str, kind: &str) -> f64 {
+    gateway.metric(
+        "tidegate_policy_faults_total",
+        &[("plugin", guest), ("kind", kind)],
+    )
+}
+
+/// Every answer is 503 with `policy-failed`, the fault is counted as `kind`,
+/// and the other endpoint answers.
+#[track_caller]
+fn fails_closed(guest: &str, config: &str, kind: &str) -> (Gateway, Replica) {
+    let replica = Replica::start("blue");
+    let gateway = with_guest(guest, "auth", config, &replica);
+    for _ in 0..3 {
+        let answer = gateway.score("iris", "", &[]);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (503, "policy-failed")
+        );
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(gateway.score("other", "", &[]).status, 200);
+    }
+    assert!(
+        faults(&gateway, guest, kind) >= 1.0,
+        "no fault of kind {kind} is counted"
+    );
+    assert_eq!(
+        replica.served(),
+        3,
+        "only the other endpoint's requests reach a replica"
+    );
+    (gateway, replica)
+}
+
+/// As [`fails_closed`]; and a request that the guest lets in passes: one bad
+/// call is not a dead plugin.
+#[track_caller]
+fn fails_closed_and_lives_on(guest: &str, config: &str, kind: &str) {
+    let (gateway, _replica) = fails_closed(guest, config, kind);
+    until("the guest answers again", Duration::from_secs(20), || {
+        (gateway.score("iris", "?calm", &[]).status == 200).then_some(())
+    });
+}
+
+/// Every request is answered by a version, the fault is counted.
+#[track_caller]
+fn falls_back_to_weights(guest: &str, config: &str, kind: &str) {
+    let replica = Replica::start("blue");
+    let gateway = with_guest(guest, "split", config, &replica);
+    gateway.healthy("iris");
+    let mut versions = std::collections::BTreeSet::new();
+    for _ in 0..30 {
+        let answer = gateway.score("iris", "", &[]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        versions.extend(answer.header("azureml-model-deployment").map(str::to_owned));
+    }
+    assert_eq!(versions.len(), 2, "by weights of 50 and 50: {versions:?}");
+    assert!(
+        faults(&gateway, guest, kind) >= 1.0,
+        "no fault of kind {kind} is counted"
+    );
+}
+
+/// Every request is answered; nothing is collected, and that is counted.
+#[track_caller]
+fn drops_and_counts(guest: &str, kind: &str) {
+    let replica = Replica::start("blue");
+    let gateway = with_guest(guest, "collect", "{}", &replica);
+    gateway.healthy("iris");
+    for _ in 0..20 {
+        assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    }
+    until("the fault is counted", Duration::from_secs(20), || {
+        (faults(&gateway, guest, kind) >= 1.0).then_some(())
+    });
+    until("the drops are counted", Duration::from_secs(20), || {
+        let labels = [("endpoint", "iris")];
+        (gateway.metric("tidegate_collect_entries_total", &labels) >= 20.0).then_some(())
+    });
+    let taken = [("endpoint", "iris"), ("result", "taken")];
+    assert!(gateway.metric("tidegate_collect_entries_total", &taken) == 0.0);
+}
+
+/// The endpoint is not ready and says why; it answers 503, the other 200.
+#[track_caller]
+fn refused_at_start(guest: &str, reason: &str) {
+    let replica = Replica::start("blue");
+    let gateway = with_guest(guest, "auth", "{}", &replica);
+    until("the reason is shown", Duration::from_secs(20), || {
+        let (_, endpoint) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+        let (_, status) = gateway.admin("GET", "/v1/status", b"");
+        let (_, plugin) = gateway.admin("GET", &format!("/v1/plugins/{guest}"), b"");
+        let all = format!("{endpoint}{status}{plugin}{}", gateway.log());
+        all.contains(reason).then_some(())
+    });
+    let answer = gateway.score("iris", "", &[]);
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "policy-failed")
+    );
+    assert_eq!(gateway.score("other", "", &[]).status, 200);
+}
+
+#[test]
+fn trap_auth_fails_closed() {
+    fails_closed_and_lives_on("trap-auth", "{}", "trap");
+}
+
+#[test]
+fn panic_auth_fails_closed_and_its_message_is_in_the_log() {
+    let (gateway, _replica) = fails_closed("panic-auth", "{}", "trap");
+    assert!(gateway.log().contains("panic"), "{}", gateway.log());
+}
+
+#[test]
+fn spin_auth_is_cut_at_its_deadline() {
+    fails_closed_and_lives_on("spin-auth", "{}", "timeout");
+}
+
+#[test]
+fn alloc_auth_is_cut_at_its_memory() {
+    fails_closed_and_lives_on("alloc-auth", "{}", "memory");
+}
+
+#[test]
+fn recurse_auth_traps() {
+    fails_closed_and_lives_on("recurse-auth", "{}", "trap");
+}
+
+#[test]
+fn huge_auth_costs_no_memory() {
+    let replica = Replica::start("blue");
+    let gateway = with_guest("huge-auth", "auth", "{}", &replica);
+    let watch = tidegate_tests::process::MemoryWatch::start(gateway.pid());
+    for _ in 0..5 {
+        assert_eq!(gateway.score("iris", "", &[]).status, 503);
+        assert_eq!(gateway.score("other", "", &[]).status, 200);
+    }
+    let grown = watch.grown_kib();
+    assert!(grown < 64 * 1024, "{grown} KiB for answers of 128 MiB");
+}
+
+#[test]
+fn error_auth_fails_closed() {
+    fails_closed_and_lives_on("error-auth", "{}", "error");
+}
+
+#[test]
+fn lie_auth_with_status_200_as_a_denial_fails_closed() {
+    fails_closed_and_lives_on("lie-auth", "{}", "lie");
+}
+
+#[test]
+fn lie_auth_with_cr_lf_in_a_header_fails_closed() {
+    fails_closed_and_lives_on("lie-auth", "{ lie: header-value }", "lie");
+    fails_closed_and_lives_on("lie-auth", "{ lie: header-name }", "lie");
+}
+
+#[test]
+fn lie_auth_cannot_set_framing_headers() {
+    let replica = Replica::start("blue");
+    let gateway = with_guest("lie-auth", "auth", "{ lie: framing }", &replica);
+    let answer = gateway.score("iris", "", &[]);
+    // A denial passes without them, or it is a lie; never with them.
+    assert!(
+        matches!(answer.status, 401 | 403 | 429 | 503),
+        "{}",
+        answer.status
+    );
+    let lengths = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "content-length")
+        .count();
+    assert_eq!(lengths, 1);
+    assert!(!answer.body.is_empty());
+}
+
+#[test]
+fn leak_auth_is_recycled() {
+    let replica = Replica::start("blue");
+    let gateway = with_guest("leak-auth", "auth", "{}", &replica);
+    let mut client = gateway.client();
+    for _ in 0..200 {
+        let answer = client
+            .request("POST", "/api/v1/service/iris/score", &[], b"{}")
+            .unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[test]
+fn noisy_auth_is_bounded() {
+    let replica = Replica::start("blue");
+    let gateway = with_guest("noisy-auth", "auth", "{}", &replica);
+    for _ in 0..20 {
+        let _ = gateway.score("iris", "", &[]);
+        assert_eq!(gateway.score("other", "", &[]).status, 200);
+    }
+    let log = gateway.log().len();
+    assert!(log < 8 * 1024 * 1024, "{log} bytes of log from 20 calls");
+    assert!(gateway.stop().success());
+}
+
+#[test]
+fn echo_auth_names_the_caller_and_may_deny() {
+    let replica = Replica::start("blue");
+    let gateway = with_guest("echo-auth", "auth", "{}", &replica);
+    assert_eq!(gateway.score("iris", "", &[("x-user", "ann")]).status, 200);
+    let denied = gateway.score("iris", "?deny", &[]);
+    assert_eq!((denied.status, denied.code().as_str()), (403, "forbidden"));
+    assert!(denied.header("x-denied").is_some());
+    assert_eq!(gateway.score("iris", "?slow-down", &[]).status, 429);
+    assert_eq!(gateway.score("iris", "?pass", &[]).status, 401);
+    let lines = gateway.access_lines_at_least(4);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.get("caller").is_some_and(|caller| caller == "ann"))
+    );
+}
+
+#[test]
+fn fail_selftest_is_refused() {
+    refused_at_start("fail-selftest", "self-test");
+}
+
+#[test]
+fn slow_configure_is_refused() {
+    refused_at_start("slow-configure", "configure");
+}
+
+#[test]
+fn import_auth_is_refused_by_the_name_of_its_import() {
+    refused_at_start("import-auth", "tidegate:policy/http");
+}
+
+#[test]
+fn trap_split_falls_back_to_weights() {
+    falls_back_to_weights("trap-split", "{}", "trap");
+}
+
+#[test]
+fn spin_split_falls_back_to_weights() {
+    falls_back_to_weights("spin-split", "{}", "timeout");
+}
+
+#[test]
+fn error_split_falls_back_to_weights() {
+    falls_back_to_weights("error-split", "{}", "error");
+}
+
+#[test]
+fn lie_split_falls_back_to_weights() {
+    falls_back_to_weights("lie-split", "{}", "lie");
+    falls_back_to_weights("lie-split", "{ lie: mirror }", "lie");
+    falls_back_to_weights("lie-split", "{ lie: twice }", "lie");
+}
+
+#[test]
+fn trap_collect_drops_and_counts() {
+    drops_and_counts("trap-collect", "trap");
+}
+
+#[test]
+fn lie_collect_drops_and_counts() {
+    drops_and_counts("lie-collect", "lie");
+}
