@@ -331,7 +331,8 @@ fn functions_are_at_most_70_lines() {
     none("split it, or say in LONG_FUNCTIONS why not:", &broken);
 }
 
-/// Functions with the number of their lines, by rustfmt's indentation.
+/// Functions with the number of lines of code in their body, found by rustfmt's
+/// indentation and counted as clippy does: no blank lines, no comments.
 fn functions(text: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
@@ -349,11 +350,14 @@ fn functions(text: &str) -> Vec<(String, usize)> {
             continue;
         }
         let close = format!("{}}}", " ".repeat(indent));
-        let length = lines[at..]
+        let end = lines[at..]
             .iter()
             .position(|line| *line == close)
             .unwrap_or(0);
-        found.push((word(&code[fn_at + 3..]).unwrap_or_default(), length + 1));
+        let body = lines.get(at + 1..at + end).unwrap_or_default().iter();
+        let counts = |line: &&&str| !line.trim().is_empty() && !line.trim().starts_with("//");
+        let length = body.filter(counts).count();
+        found.push((word(&code[fn_at + 3..]).unwrap_or_default(), length));
     }
     found
 }
@@ -389,8 +393,9 @@ fn unsafe_stands_in_one_module() {
     let mut broken = Vec::new();
     for source in sources() {
         let ours = UNSAFE.iter().any(|(path, _)| *path == source.path);
-        // What the SDK's macro expands to is the ABI's own; see sdk/.
-        if source.path.starts_with("sdk/") || ours {
+        // What the SDK's macro expands to is the ABI's own; a guest of the tests
+        // misbehaves on purpose.
+        if ours || source.path.starts_with("sdk/") || source.path.starts_with("tests/guests/") {
             continue;
         }
         let code = source.code();

@@ -115,7 +115,7 @@ impl Lines {
         let state = shown(&gateway.state);
         Ok(Self {
             score: format!(
-                "curl -k {}/api/v1/service/iris/score \\\n  -H 'Authorization: Bearer {}' \\\n  \
+                "curl --cacert {state}/development/tls.crt {}/api/v1/service/iris/score \\\n  -H 'Authorization: Bearer {}' \\\n  \
                  -H 'Content-Type: application/json' \\\n  -d '{FLOWER}'",
                 gateway.url,
                 gateway.key()?
@@ -133,7 +133,7 @@ impl Lines {
         println!(
             "\nThe gateway runs (pid {}); two versions of a model are behind it, blue 80 %, green 20 %.\n\
              Its output: {}\n\n\
-             Ask for a class (-k, because the certificate is one it made for itself):\n\n{}\n\n\
+             Ask for a class (the certificate is one it made for itself):\n\n{}\n\n\
              Swap the plugin that splits the traffic for another build of it:\n\n{}\n\n\
              See what is active:\n\n{}\n",
             gateway.pid(),
