@@ -4,9 +4,7 @@
 //! listeners, admin. Down: listeners drain, then replicas stop, then what was
 //! collected is written. Called by `main`.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin;
 use crate::collector;
+use crate::event::Events;
 use crate::exchange::Shared;
 use crate::identity::Key;
 use crate::listen;
@@ -23,7 +22,6 @@ use crate::metrics::{self, Metrics};
 use crate::outbox::{self, Inbox};
 use crate::reconcile::status::ListenerStatus;
 use crate::reconcile::{Control, ControlOptions};
-use crate::event::Events;
 use crate::resource::{AccessLog, AuthMode, GatewayConfig, Set};
 use crate::shutdown::Tasks;
 use crate::state::{RunFile, StateFolder};
@@ -90,7 +88,11 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     .await?;
     let collecting = Tasks::new();
     let (outbox, inbox) = outbox::outbox(&metrics);
-    let up = Up { config: &config, state: &state, control: &control };
+    let up = Up {
+        config: &config,
+        state: &state,
+        control: &control,
+    };
     let shared = Arc::new(Shared {
         table,
         metrics: Arc::clone(&metrics),
@@ -100,7 +102,16 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         trusted_proxies: config.trusted_proxies.clone(),
         tasks: Tasks::new(),
     });
-    let result = up.serve(&set, &shared, (inbox, &collecting), token, &mut signals, say).await;
+    let result = up
+        .serve(
+            &set,
+            &shared,
+            (inbox, &collecting),
+            token,
+            &mut signals,
+            say,
+        )
+        .await;
     // Replicas go last, however it ended.
     control.stop().await;
     state.clear_run();
@@ -141,23 +152,40 @@ impl Up<'_> {
         say: &mut dyn FnMut(&str),
     ) -> anyhow::Result<()> {
         let (inbox, collecting) = collector;
-        let gateway = self.gateway_name();
-        collector::start(inbox, self.state.path(), &gateway, &shared.metrics, collecting)?;
-        let listening =
-            listen::start(self.config, self.state.path(), shared, self.control.tasks(), self.control.events())?;
-        let admin =
-            admin::start(&self.config.admin, token, Arc::clone(self.control)).await?;
+        let gateway = Self::gateway_name();
+        collector::start(
+            inbox,
+            self.state.path(),
+            &gateway,
+            &shared.metrics,
+            collecting,
+        )?;
+        let listening = listen::start(
+            self.config,
+            self.state.path(),
+            shared,
+            self.control.tasks(),
+            self.control.events(),
+        )?;
+        let admin = admin::start(&self.config.admin, token, Arc::clone(self.control)).await?;
         let listeners: Vec<ListenerStatus> = listening
             .addresses()
             .iter()
-            .map(|one| ListenerStatus { name: one.name.clone(), url: one.url.clone() })
+            .map(|one| ListenerStatus {
+                name: one.name.clone(),
+                url: one.url.clone(),
+            })
             .collect();
-        self.control.tell_facts(listeners.clone(), listening.warnings());
+        self.control
+            .tell_facts(listeners.clone(), listening.warnings());
         self.state.write_run(&RunFile {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             admin: admin.url().to_owned(),
-            listeners: listeners.iter().map(|one| (one.name.clone(), one.url.clone())).collect(),
+            listeners: listeners
+                .iter()
+                .map(|one| (one.name.clone(), one.url.clone()))
+                .collect(),
         })?;
         say(&self.greeting(set, &listeners, admin.url()));
         signals.stop().await;
@@ -172,9 +200,11 @@ impl Up<'_> {
     }
 
     /// Tells the files of several gateways apart.
-    fn gateway_name(&self) -> String {
-        let host = rustix::system::uname();
-        format!("{}-{}", host.nodename().to_string_lossy(), std::process::id())
+    fn gateway_name() -> String {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = host.trim();
+        let host = if host.is_empty() { "gateway" } else { host };
+        format!("{host}-{}", std::process::id())
     }
 
     /// What a person needs to try it: addresses, where the key is, a `curl`.
@@ -184,7 +214,11 @@ impl Up<'_> {
             let _ = writeln!(text, "  {:<10} {}", listener.name, listener.url);
         }
         let state = self.state.path().display();
-        let _ = writeln!(text, "  {:<10} {admin} (token in {state}/admin.token)", "admin");
+        let _ = writeln!(
+            text,
+            "  {:<10} {admin} (token in {state}/admin.token)",
+            "admin"
+        );
         if let (Some(endpoint), Some(listener)) = (set.endpoints.first(), listeners.first()) {
             let name = &endpoint.name;
             let url = reachable(&listener.url);
@@ -210,7 +244,8 @@ impl Up<'_> {
 
 /// A wildcard address is no place to connect to.
 fn reachable(url: &str) -> String {
-    url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    url.replace("//0.0.0.0:", "//127.0.0.1:")
+        .replace("//[::]:", "//[::1]:")
 }
 
 /// Signals that end the gateway, and those that must not.

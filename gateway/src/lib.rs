@@ -43,4 +43,5 @@ pub mod listen;
 // Layer 7
 pub mod admin;
 // Layer 8
+pub mod app;
 pub mod cli;

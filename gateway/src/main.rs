@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use tidegate::app::{self, RunOptions};
 use tidegate::cli::{self, Failure, Line, Run, Verb};
 use tidegate::log;
 use tidegate::runtime::guard;
@@ -50,11 +51,7 @@ fn run(line: &Run) -> Result<(), Failure> {
         // Whoever reads standard output may be gone; the gateway goes on.
         let _ = cli::say(text);
     };
-    say("not joined yet: app::run(RunOptions { set, state, guard }, &mut say)");
-    let result = Err(refused(anyhow::anyhow!(
-        "{}, {guard:?}, {state:?}",
-        set.endpoints.len()
-    )));
+    let result = app::run(RunOptions { set, state, guard }, &mut say).map_err(refused);
     lines.flush(LOG_FLUSH);
     result
 }
