@@ -12,6 +12,8 @@ use crate::resource::{Plugin, PluginLimits, PluginSource, Role};
 
 mod calls;
 mod failures;
+mod guests;
+mod memory;
 mod pools;
 mod refusals;
 mod wasm;

@@ -75,3 +75,45 @@ pub(super) fn candidates(weights: &[(&str, u32)]) -> Vec<Candidate> {
         })
         .collect()
 }
+
+#[tokio::test]
+async fn model_data_keeps_what_a_model_was_given_and_what_it_answered() {
+    let fixture = fixture();
+    let loaded = fixture.shipped("model-data").await;
+    let spec = binding(&loaded.spec().name);
+    let policy = fixture.host.bind(&loaded, spec).await.unwrap();
+    let body = |text: &'static str| {
+        Some(CollectedBody {
+            data: Bytes::from_static(text.as_bytes()),
+            complete: true,
+        })
+    };
+    let json = || {
+        [(
+            http::header::CONTENT_TYPE,
+            "application/json".parse().unwrap(),
+        )]
+    };
+    let mut exchange = failures::exchange();
+    exchange.request.headers.extend(json());
+    exchange.response_headers.extend(json());
+    exchange.request_body = body("[[1, 2]]");
+    exchange.response_body = body("[0]");
+    let kept = policy
+        .collect(&[exchange.clone(), exchange], Vec::new())
+        .await;
+    let kept: Vec<_> = kept
+        .unwrap()
+        .into_iter()
+        .map(|entry| (entry.exchange, entry.designation, entry.data))
+        .collect();
+    let (given, answered) = (Bytes::from("[[1, 2]]"), Bytes::from("[0]"));
+    for exchange in [Some(0), Some(1)] {
+        assert!(
+            kept.contains(&(exchange, Designation::Inputs, given.clone())),
+            "{kept:?}"
+        );
+        assert!(kept.contains(&(exchange, Designation::Predictions, answered.clone())));
+    }
+    assert_eq!(kept.len(), 4);
+}

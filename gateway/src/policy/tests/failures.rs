@@ -15,7 +15,7 @@ async fn choose(policy: &Arc<Policy>) -> Result<Choice, PolicyFault> {
     policy.choose(&asked.facts(), None, 7, candidates).await
 }
 
-fn exchange() -> CollectedExchange {
+pub(super) fn exchange() -> CollectedExchange {
     CollectedExchange {
         request: KeptFacts {
             id: "request-1".to_owned(),
