@@ -357,12 +357,15 @@ impl<'s> Documents<'s> {
                 check.tell(&At::ROOT.key("metadata").key("name"), message);
                 return;
             }
-            for host in &made.hosts {
-                if let Some(other) = hosts.get(host) {
+            let hosts_at = At::ROOT.key("spec");
+            let hosts_at = hosts_at.key("hosts");
+            for (i, host) in spec.hosts.iter().flatten().enumerate() {
+                let host = host.to_ascii_lowercase();
+                if let Some(other) = hosts.get(&host).filter(|other| **other != made.name) {
                     let message = format!("{host} is claimed by endpoint {other} already");
-                    check.tell(&At::ROOT.key("spec").key("hosts"), message);
+                    check.tell(&hosts_at.index(i), message);
                 } else {
-                    hosts.insert(host.clone(), made.name.clone());
+                    hosts.insert(host, made.name.clone());
                 }
             }
             endpoints.push(made);

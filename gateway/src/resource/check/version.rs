@@ -166,12 +166,13 @@ fn process(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Process) -> Option<Pro
         .model_dir
         .as_deref()
         .and_then(|text| check.path(text, &at.key("modelDir")));
-    if raw
-        .user
-        .as_deref()
-        .is_some_and(|user| user.is_empty() || user.contains([':', '\0', '/']))
+    if let Some(user) = &raw.user
+        && (user.is_empty() || user.contains([':', '\0', '/']))
     {
-        check.tell(&at.key("user"), "not a user's name");
+        check.tell(
+            &at.key("user"),
+            format!("{} is not a user's name", shown_text(user)),
+        );
     }
     let grace = check.duration(
         &at.key("grace"),
