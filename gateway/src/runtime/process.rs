@@ -21,8 +21,8 @@ use super::command::{Launch, launch};
 use super::guard;
 use super::orphans::{self, Claim};
 use super::output::{self, Output};
-use super::watch::{ReadySince, watch};
-use super::{Place, ReplicaEvent};
+use super::watch::{ReadySince, dead, watch};
+use super::{Place, Port, ReplicaEvent};
 use crate::log::Target;
 use crate::resource::Process;
 
@@ -76,73 +76,138 @@ fn open<'a>(place: &Place, output: &'a mut Option<Output>) -> Result<&'a Output,
 
 /// One life, from start to end; none: it was to end, and has.
 async fn live(place: &Place, process: &Process, output: &Output) -> Option<End> {
-    let failed = |reason: String| {
-        output.note(&reason);
-        Some(End {
-            reason,
-            ready_for: Duration::ZERO,
-        })
-    };
-    let port = match place.machine.claim_port() {
-        Ok(port) => port,
-        Err(error) => return failed(format!("no port for it: {error}")),
-    };
-    let launch = match launch(process, port.port, |name| std::env::var_os(name)) {
-        Ok(launch) => launch,
-        Err(error) => return failed(error.to_string()),
-    };
     output.begin();
-    let mut guarded = match start(place, &launch, process.grace, output) {
-        Ok(guarded) => guarded,
-        Err(error) => return failed(format!("the guard could not be started: {error}")),
-    };
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.port));
-    output.note(&format!("starting on port {}", port.port));
-    let id = place.id.clone();
-    tracing::info!(endpoint = %place.spec.endpoint, replica = %id, %address, "replica is starting");
-    place.tell(ReplicaEvent::Starting { id, address }).await;
-
-    let mut since = ReadySince::default();
-    let ended = tokio::select! {
-        biased;
-        () = place.ending.asked.cancelled() => None,
-        status = guarded.run(&launch) => Some(status),
-        () = watch(place, address, &mut since) => None,
-    };
-    let Some(status) = ended else {
-        output.note("stopping");
-        let how = guarded.end(process.grace).await;
-        output.note(&how);
-        return None;
-    };
-    if status
-        .as_ref()
-        .is_ok_and(|status| status.signal().is_some())
-    {
-        // Killed by memory pressure, or by the model itself.
-        drop(guarded.claim.take());
-        orphans::end().await;
+    let begun = Life::begin(place, process, output).and_then(|life| {
+        let guarded = life.start();
+        let guarded =
+            guarded.map_err(|error| format!("the guard could not be started: {error}"))?;
+        Ok((life, guarded))
+    });
+    match begun {
+        Ok((life, guarded)) => life.last(guarded).await,
+        Err(reason) => {
+            output.note(&reason);
+            Some(End {
+                reason,
+                ready_for: Duration::ZERO,
+            })
+        }
     }
-    guarded.finish_output().await;
-    let how = describe(status, since.is_ready());
-    output.note(&how);
-    let tail = output.tail();
-    let reason = if tail.is_empty() {
-        format!("{how}; it wrote nothing")
-    } else {
-        format!("{how}; last lines of its output:\n{tail}")
-    };
-    let id = place.id.clone();
-    place
-        .tell(ReplicaEvent::Exited {
-            id,
-            reason: reason.clone(),
+}
+
+/// What one life has.
+struct Life<'a> {
+    place: &'a Place,
+    process: &'a Process,
+    output: &'a Output,
+    launch: Launch,
+    port: Port,
+}
+
+impl<'a> Life<'a> {
+    fn begin(place: &'a Place, process: &'a Process, output: &'a Output) -> Result<Self, String> {
+        let port = place.machine.claim_port();
+        let port = port.map_err(|error| format!("no port for it: {error}"))?;
+        let launch = launch(process, port.port, |name| std::env::var_os(name));
+        Ok(Self {
+            place,
+            process,
+            output,
+            launch: launch.map_err(|error| error.to_string())?,
+            port,
         })
-        .await;
-    Some(End {
-        reason,
-        ready_for: since.ready_for(),
-    })
+    }
+
+    /// From the start of its guard to its end.
+    async fn last(self, mut guarded: Guarded) -> Option<End> {
+        let (place, output) = (self.place, self.output);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.port));
+        output.note(&format!("starting on port {}", self.port.port));
+        let id = place.id.clone();
+        tracing::info!(
+            endpoint = %place.spec.endpoint, replica = %id, %address, "replica is starting"
+        );
+        place.tell(ReplicaEvent::Starting { id, address }).await;
+        let mut since = ReadySince::default();
+        let ended = tokio::select! {
+            biased;
+            () = place.ending.asked.cancelled() => Ended::Asked,
+            status = guarded.run(&self.launch) => Ended::Itself(status),
+            why = dead(place, address) => Ended::Dead(why),
+            () = watch(place, address, &mut since) => Ended::Asked,
+        };
+        let ready_for = since.ready_for();
+        let how = match ended {
+            Ended::Asked => {
+                output.note("stopping");
+                output.note(&guarded.end(self.process.grace).await);
+                return None;
+            }
+            Ended::Itself(status) => {
+                guarded.ended(&status).await;
+                describe(status, since.is_ready())
+            }
+            Ended::Dead(why) => {
+                output.note(&why);
+                let id = place.id.clone();
+                let reason = why.clone();
+                // Nothing new while it is being ended.
+                place.tell(ReplicaEvent::NotReady { id, reason }).await;
+                let how = guarded.end(self.process.grace).await;
+                format!("{why}; it {how}")
+            }
+        };
+        output.note(&how);
+        let reason = match output.tail() {
+            tail if tail.is_empty() => format!("{how}; it wrote nothing"),
+            tail => format!("{how}; last lines of its output:\n{tail}"),
+        };
+        let (id, told) = (place.id.clone(), reason.clone());
+        place.tell(ReplicaEvent::Exited { id, reason: told }).await;
+        Some(End { reason, ready_for })
+    }
+
+    fn start(&self) -> io::Result<Guarded> {
+        let (reader, writer) = io::pipe()?;
+        let machine = &self.place.machine.0;
+        let mut command = Command::new(&machine.guard);
+        command
+            .args(guard::arguments(&self.launch, self.process.grace))
+            .current_dir(&self.launch.dir)
+            // The guard's own environment is empty, because it may run as root
+            // where the model does not; it gets the model's by the pipe.
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        let (mut child, claim) = orphans::start(&mut command)?;
+        // The writing ends of the output's pipe are in `command`.
+        drop(command);
+        let pipe = child.stdin.take();
+        let taken = self.output.clone().take(reader);
+        let id = self.place.id.clone();
+        let output = machine.tasks.spawn(async move {
+            if let Err(error) = taken.await {
+                tracing::warn!(replica = %id, %error, "the replica's output was lost");
+            }
+        });
+        Ok(Guarded {
+            child,
+            pipe,
+            output,
+            claim: Some(claim),
+        })
+    }
+}
+
+/// Why one life is over.
+enum Ended {
+    /// It is to end.
+    Asked,
+    /// It ended by itself.
+    Itself(io::Result<ExitStatus>),
+    /// Its liveness failed.
+    Dead(String),
 }
 
 /// A replica's guard, the pipe that keeps it, and the task that takes its output.
@@ -153,37 +218,6 @@ struct Guarded {
     output: JoinHandle<()>,
     /// Says that this guard is there.
     claim: Option<Claim>,
-}
-
-fn start(place: &Place, launch: &Launch, grace: Duration, output: &Output) -> io::Result<Guarded> {
-    let (reader, writer) = io::pipe()?;
-    let mut command = Command::new(&place.machine.0.guard);
-    command
-        .args(guard::arguments(launch, grace))
-        .current_dir(&launch.dir)
-        // The guard's own environment is empty, because it may run as root
-        // where the model does not; it gets the model's by the pipe.
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    let (mut child, claim) = orphans::start(&mut command)?;
-    // The writing ends of the output's pipe are in `command`.
-    drop(command);
-    let pipe = child.stdin.take();
-    let taken = output.clone().take(reader);
-    let id = place.id.clone();
-    let output = place.machine.0.tasks.spawn(async move {
-        if let Err(error) = taken.await {
-            tracing::warn!(replica = %id, %error, "the replica's output was lost");
-        }
-    });
-    Ok(Guarded {
-        child,
-        pipe,
-        output,
-        claim: Some(claim),
-    })
 }
 
 impl Guarded {
@@ -212,6 +246,19 @@ impl Guarded {
         };
         self.finish_output().await;
         how
+    }
+
+    /// After its own end: nothing of it is left when this returns.
+    async fn ended(&mut self, status: &io::Result<ExitStatus>) {
+        if status
+            .as_ref()
+            .is_ok_and(|status| status.signal().is_some())
+        {
+            // The guard was killed: by memory pressure, or by the model itself.
+            drop(self.claim.take());
+            orphans::end().await;
+        }
+        self.finish_output().await;
     }
 
     async fn finish_output(&mut self) {

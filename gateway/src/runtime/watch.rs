@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::health::{Change, Health};
 use super::{Place, ReplicaEvent};
+use crate::resource::Probe;
 use crate::upstream::{self, ProbeError};
 
 /// How long a replica has been ready.
@@ -36,25 +37,58 @@ impl ReadySince {
 /// Probes for ever. Cancel-safe: dropped, the probe under way is broken off.
 pub(super) async fn watch(place: &Place, address: SocketAddr, since: &mut ReadySince) {
     let probe = &place.spec.version.readiness;
-    let busy = || (place.spec.busy)(&place.id);
     let mut health = Health::new();
     let mut news = News::default();
     tokio::time::sleep(probe.initial_delay).await;
     loop {
         let started = Instant::now();
-        // A ready replica with requests in flight is judged by them: a model
-        // server that answers probes only between requests is not dead.
-        if !(health.ready() && busy()) {
-            let outcome = upstream::probe(address, probe).await;
-            let excused = outcome.is_err() && health.ready() && busy();
-            if !excused {
-                let change = health.judge(probe, outcome.is_ok());
-                since.update(health.ready());
-                news.tell(place, change, outcome).await;
-            }
+        if let Some(outcome) = ask(place, address, probe, health.ready()).await {
+            let change = health.judge(probe, outcome.is_ok());
+            since.update(health.ready());
+            news.tell(place, change, outcome).await;
         }
         tokio::time::sleep_until(started + health.period(probe)).await;
     }
+}
+
+/// Ends, with the reason, when the version's liveness says that the replica has
+/// to be started again; never where it has none. Cancel-safe.
+pub(super) async fn dead(place: &Place, address: SocketAddr) -> String {
+    let Some(probe) = &place.spec.version.liveness else {
+        return std::future::pending().await;
+    };
+    let mut health = Health::alive();
+    tokio::time::sleep(probe.initial_delay).await;
+    loop {
+        let started = Instant::now();
+        if let Some(Err(error)) = ask(place, address, probe, true).await {
+            if health.judge(probe, false).is_some() {
+                let times = probe.failure_threshold;
+                return format!("failed its liveness probe {times} times: {error}");
+            }
+        } else {
+            health.judge(probe, true);
+        }
+        tokio::time::sleep_until(started + probe.period).await;
+    }
+}
+
+/// One probe; none where the replica is `well` as far as is known and has
+/// requests in flight: then it is judged by them, because a model server that
+/// answers probes only between requests is not dead.
+async fn ask(
+    place: &Place,
+    address: SocketAddr,
+    probe: &Probe,
+    well: bool,
+) -> Option<Result<(), ProbeError>> {
+    let busy = || well && (place.spec.busy)(&place.id);
+    if busy() {
+        return None;
+    }
+    let outcome = upstream::probe(address, probe).await;
+    // A request may have come before the probe was answered.
+    (outcome.is_ok() || !busy()).then_some(outcome)
 }
 
 /// What was told of the probes so far.

@@ -40,7 +40,7 @@ print("about to listen", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
 
-pub(crate) fn version(runtime: Runtime, probe: Probe) -> Arc<Version> {
+pub(crate) fn version(runtime: Runtime, probe: Probe, liveness: Option<Probe>) -> Arc<Version> {
     Arc::new(Version {
         name: Name::parse("blue").unwrap(),
         traffic: Percent::ALL,
@@ -59,7 +59,7 @@ pub(crate) fn version(runtime: Runtime, probe: Probe) -> Arc<Version> {
         caller_gone: CallerGone::Finish,
         scale: Scale::Fixed(1),
         warm_up: Duration::ZERO,
-        liveness: None,
+        liveness,
         readiness: probe,
         resources: serde_json::Value::Null,
     })
@@ -123,10 +123,25 @@ impl Bench {
     ) -> (Replicas, mpsc::Receiver<ReplicaEvent>) {
         let spec = ReplicasSpec {
             endpoint: Name::parse("iris").unwrap(),
-            version: version(runtime, probe),
+            version: version(runtime, probe, None),
             busy,
         };
         self.machine.start(spec, wanted)
+    }
+
+    /// One process that is always ready, with that liveness.
+    pub(crate) fn start_live(
+        &self,
+        process: Process,
+        liveness: Probe,
+        busy: Busy,
+    ) -> (Replicas, mpsc::Receiver<ReplicaEvent>) {
+        let spec = ReplicasSpec {
+            endpoint: Name::parse("iris").unwrap(),
+            version: version(Runtime::Process(process), probe(Some("/")), Some(liveness)),
+            busy,
+        };
+        self.machine.start(spec, 1)
     }
 
     /// Waits for a line of the replicas' output that has `part`.

@@ -12,6 +12,8 @@ mod guard;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tidegate::resource::Runtime;
@@ -217,5 +219,51 @@ async fn a_process_that_does_not_get_ready_tells_why() {
             other => panic!("{other:?} is not why"),
         }
     }
+    replicas.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_process_that_fails_its_liveness_is_started_again_but_not_while_it_is_busy() {
+    let bench = Bench::new();
+    let server = process(bench.folder.path(), &["python3", "-c", SERVER]);
+    let busy = Arc::new(AtomicBool::new(true));
+    let asked = Arc::new(AtomicU32::new(0));
+    let (is_busy, count) = (Arc::clone(&busy), Arc::clone(&asked));
+    let (replicas, mut events) = bench.start_live(
+        server,
+        probe(Some("/missing")),
+        Arc::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            is_busy.load(Ordering::SeqCst)
+        }),
+    );
+    let (id, _) = ready(&mut events).await;
+    // Far more looks than either probe's threshold.
+    let before = asked.load(Ordering::SeqCst);
+    while asked.load(Ordering::SeqCst) < before + 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(events.is_empty());
+    busy.store(false, Ordering::SeqCst);
+    let why = "failed its liveness probe 3 times: answered 404 Not Found";
+    assert_eq!(
+        next(&mut events).await,
+        ReplicaEvent::NotReady {
+            id,
+            reason: why.to_owned()
+        }
+    );
+    // Its next life has no initial delay either: let it begin.
+    busy.store(true, Ordering::SeqCst);
+    let reason = exited(&mut events).await;
+    assert!(
+        reason.starts_with(&format!("{why}; it was ended by SIGTERM; last lines")),
+        "{reason}"
+    );
+    assert!(matches!(
+        next(&mut events).await,
+        ReplicaEvent::BackOff { .. }
+    ));
+    ready(&mut events).await;
     replicas.stop_all().await;
 }
