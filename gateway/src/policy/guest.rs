@@ -77,6 +77,7 @@ pub(super) enum Over {
 #[derive(Debug)]
 pub(super) struct Budget {
     ticks: u32,
+    met: bool,
     until: Option<Instant>,
     pub(super) over: Option<Over>,
 }
@@ -85,6 +86,7 @@ impl Default for Budget {
     fn default() -> Self {
         Self {
             ticks: 1,
+            met: false,
             until: None,
             over: None,
         }
@@ -92,10 +94,11 @@ impl Default for Budget {
 }
 
 impl Budget {
-    fn new(cpu: Duration, until: Instant) -> Self {
+    pub(super) fn new(cpu: Duration, until: Instant) -> Self {
         let ticks = cpu.as_nanos().div_ceil(TICK.as_nanos());
         Self {
             ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
+            met: false,
             until: Some(until),
             over: None,
         }
@@ -104,7 +107,11 @@ impl Budget {
     /// The guest met a tick: it gives the worker to others, or has used up
     /// what it had.
     pub(super) fn meet_tick(&mut self, now: Instant) -> UpdateDeadline {
-        if self.until.is_some_and(|until| now >= until) {
+        // Not at the first tick: there the guest may have computed for a
+        // microsecond, while the machine had taken the core away.
+        let late = self.met && self.until.is_some_and(|until| now >= until);
+        self.met = true;
+        if late {
             self.over = Some(Over::Wall);
             return UpdateDeadline::Interrupt;
         }

@@ -88,7 +88,7 @@ fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    /// The resource of a guest; each test has a name of its own.
+    /// The resource of a guest.
     fn plugin(name: &str, role: Role) -> Plugin {
         let name = Name::parse(name).unwrap();
         Plugin {
@@ -98,7 +98,12 @@ impl Fixture {
             digest: None,
             headers: Vec::new(),
             metrics: Vec::new(),
-            limits: PluginLimits::of(role),
+            // Wide enough for a machine that has much else to do.
+            limits: PluginLimits {
+                cpu: Duration::from_millis(50),
+                timeout: Duration::from_secs(20),
+                ..PluginLimits::of(role)
+            },
         }
     }
 

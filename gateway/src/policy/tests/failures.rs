@@ -195,6 +195,22 @@ fn a_guest_that_names_a_caller_with_a_line_break_is_a_lie() {
     );
 }
 
+#[test]
+fn a_call_is_over_its_wall_time_only_where_it_met_a_tick_before() {
+    use wasmtime::UpdateDeadline::{Interrupt, Yield};
+    let now = std::time::Instant::now();
+    let mut budget = guest::Budget::new(Duration::from_millis(2), now);
+    assert!(matches!(budget.meet_tick(now), Yield(1)));
+    assert!(matches!(budget.meet_tick(now), Interrupt));
+    assert_eq!(budget.over, Some(guest::Over::Wall));
+    let mut budget = guest::Budget::new(Duration::from_millis(2), now + Duration::from_secs(1));
+    for _ in 0..2 {
+        assert!(matches!(budget.meet_tick(now), Yield(1)));
+    }
+    assert!(matches!(budget.meet_tick(now), Interrupt));
+    assert_eq!(budget.over, Some(guest::Over::Cpu));
+}
+
 #[tokio::test]
 async fn a_denial_keeps_what_the_contract_allows() {
     let fixture = fixture();

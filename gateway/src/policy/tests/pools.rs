@@ -54,7 +54,6 @@ async fn two_calls_compute_at_once_and_the_third_waits_20_ms() {
     let fixture = fixture();
     let mut plugin = Fixture::plugin("busy", Role::Auth);
     plugin.limits.cpu = Duration::from_millis(200);
-    plugin.limits.timeout = Duration::from_millis(200);
     let policy = fixture.bound(&plugin, &spins()).await;
     let calls = (0..4).map(|_| ask(&policy));
     let kinds: Vec<_> = futures_util::future::join_all(calls)
