@@ -18,7 +18,7 @@ use crate::identity::KeySet;
 use crate::metrics::{ExchangeMetrics, Metrics};
 use crate::name::Name;
 use crate::policy::{self, Host, HostOptions, Loaded};
-use crate::resource::{AuthMode, Endpoint, Plugin, PluginSource, Set, Version};
+use crate::resource::{Endpoint, Plugin, PluginSource, Set, Version};
 use crate::runtime::Machine;
 use crate::shutdown::Tasks;
 use crate::table::Table;
@@ -29,13 +29,15 @@ mod plugins;
 mod scaling;
 pub mod status;
 mod swap;
+mod update;
 mod version;
 mod view;
 
-use bind::{Binder, Bindings};
+use bind::Bindings;
 use keys::Keys;
 pub use keys::KeysError;
 use plugins::{PluginFolder, Record};
+use scaling::Orders;
 use status::ListenerStatus;
 use version::VersionState;
 
@@ -138,16 +140,22 @@ struct RunningEndpoint {
     keys: Arc<KeySet>,
     bindings: Bindings,
     versions: Vec<Arc<RunningVersion>>,
+    /// New replicas of some of the versions, which take over when they are ready.
+    updates: Vec<Arc<RunningVersion>>,
     metrics: Arc<ExchangeMetrics>,
 }
 
 /// A version with its fleet.
 #[derive(Debug)]
 struct RunningVersion {
+    /// What it goes by now.
     spec: Arc<Version>,
+    /// What its replicas were started with.
+    started: Arc<Version>,
     fleet: Arc<Fleet>,
     metrics: Arc<ExchangeMetrics>,
-    state: Mutex<VersionState>,
+    state: Arc<Mutex<VersionState>>,
+    orders: Arc<Orders>,
 }
 
 impl Control {
@@ -192,7 +200,13 @@ impl Control {
         }
         for endpoint in &set.endpoints {
             let document = set.document("Endpoint", endpoint.name.as_str());
-            control.start_endpoint(endpoint.clone(), document).await?;
+            control
+                .apply_endpoint(endpoint.clone(), document.unwrap_or_default(), 1)
+                .await?;
+            let object = format!("endpoint/{}", endpoint.name);
+            control
+                .events
+                .tell("Deployed", &object, "its resource was applied");
         }
         Ok(Arc::clone(&control))
     }
@@ -326,61 +340,14 @@ impl Control {
         }
     }
 
-    async fn start_endpoint(
-        self: &Arc<Self>,
-        spec: Endpoint,
-        document: Option<Value>,
-    ) -> Result<(), StartError> {
-        let name = spec.name.clone();
-        let keys = if matches!(spec.auth.mode, AuthMode::None) {
-            Arc::new(KeySet::default())
-        } else {
-            self.keys.lock().of(&name)?
-        };
-        let loaded = self.loaded();
-        let binder = Binder {
-            host: &self.host,
-            loaded: &loaded,
-            endpoint: name.clone(),
-            keys: Arc::clone(&keys),
-        };
-        let bindings = binder.bind_all(&spec).await;
-        let spec = Arc::new(spec);
-        let mut versions = Vec::new();
-        for version in &spec.versions {
-            versions.push(self.start_version(&name, version));
-        }
-        let metrics = Arc::new(ExchangeMetrics::new(&self.metrics, name.as_str(), ""));
-        let running = RunningEndpoint {
-            document: document.unwrap_or(Value::Null),
-            revision: 1,
-            since: plugins::now_text(),
-            keys,
-            bindings,
-            versions,
-            metrics,
-            spec,
-        };
-        self.publish(running);
-        self.events.tell(
-            "Deployed",
-            &format!("endpoint/{name}"),
-            "its resource was applied",
-        );
-        Ok(())
-    }
-
     /// Puts an endpoint where administrators and exchanges see it.
-    fn publish(&self, running: RunningEndpoint) {
-        let entry = bind::entry(
-            &running.spec,
-            &running.bindings,
-            &running.versions,
-            &running.metrics,
-        );
+    fn publish(&self, running: RunningEndpoint) -> Arc<RunningEndpoint> {
+        let running = Arc::new(running);
+        let entry = bind::entry(&running);
         let name = running.spec.name.clone();
-        self.endpoints.write().insert(name, Arc::new(running));
+        self.endpoints.write().insert(name, Arc::clone(&running));
         self.table.put(entry);
+        running
     }
 
     fn loaded(&self) -> BTreeMap<Name, Result<Arc<Loaded>, String>> {

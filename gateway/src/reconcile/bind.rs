@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::RunningVersion;
+use super::RunningEndpoint;
 use crate::identity::KeySet;
-use crate::metrics::ExchangeMetrics;
 use crate::name::Name;
 use crate::policy::{BindingSpec, Host, Loaded, Policy, Refusal};
 use crate::resource::{self, AuthMode, Binding};
@@ -155,12 +154,14 @@ impl Bindings {
 }
 
 /// The table's entry of an endpoint.
-pub(super) fn entry(
-    spec: &Arc<resource::Endpoint>,
-    bindings: &Bindings,
-    versions: &[Arc<RunningVersion>],
-    metrics: &Arc<ExchangeMetrics>,
-) -> Arc<Entry> {
+pub(super) fn entry(running: &RunningEndpoint) -> Arc<Entry> {
+    let RunningEndpoint {
+        spec,
+        bindings,
+        versions,
+        metrics,
+        ..
+    } = running;
     let auth = if matches!(spec.auth.mode, AuthMode::None) {
         AuthPolicies::Open
     } else {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::version::VersionState;
 use super::{Control, RunningVersion};
@@ -57,13 +58,51 @@ fn bounds(version: &Version, autoscale: &Autoscale) -> Bounds {
     }
 }
 
+/// What a version's task is told while it runs.
+#[derive(Debug)]
+pub(super) struct Orders {
+    /// The version's settings; replicas go by what they were started with.
+    settings: watch::Sender<Arc<Version>>,
+    /// Lets the replicas drain, then ends the task.
+    retire: CancellationToken,
+}
+
 /// The task of one version.
 struct Driver {
     control: Arc<Control>,
+    endpoint: Name,
     object: String,
     version: Arc<RunningVersion>,
     replicas: Arc<Replicas>,
     scaler: Option<Scaler>,
+    settings: watch::Receiver<Arc<Version>>,
+    retire: CancellationToken,
+}
+
+fn scaler(version: &Version, now: Instant) -> Option<Scaler> {
+    match &version.scale {
+        Scale::Fixed(_) => None,
+        Scale::Auto(autoscale) => Some(Scaler::new(
+            bounds(version, autoscale),
+            now,
+            autoscale.min_replicas,
+        )),
+    }
+}
+
+fn least(version: &Version) -> u32 {
+    match &version.scale {
+        Scale::Fixed(replicas) => *replicas,
+        Scale::Auto(autoscale) => autoscale.min_replicas,
+    }
+}
+
+/// What is looked for at every refresh is the scaler's; else what is over is let pass.
+fn refresh(version: &Version) -> Duration {
+    match &version.scale {
+        Scale::Auto(autoscale) => autoscale.refresh,
+        Scale::Fixed(_) => IDLE_LOOK,
+    }
 }
 
 impl Control {
@@ -73,55 +112,79 @@ impl Control {
         endpoint: &Name,
         version: &Version,
     ) -> Arc<RunningVersion> {
-        let (wanted, needed, scaler) = match &version.scale {
-            Scale::Fixed(replicas) => (*replicas, *replicas, None),
-            Scale::Auto(autoscale) => {
-                let wanted = autoscale.min_replicas;
-                let scaler = Scaler::new(bounds(version, autoscale), Instant::now(), wanted);
-                (wanted, wanted, Some(scaler))
-            }
-        };
+        let wanted = least(version);
         let fleet = Fleet::new(settings(endpoint, version), &self.metrics);
         fleet.set_wanted(wanted);
         fleet.set_starting(wanted);
         let spec = Arc::new(version.clone());
         let metrics = ExchangeMetrics::new(&self.metrics, endpoint.as_str(), version.name.as_str());
+        let (sender, receiver) = watch::channel(Arc::clone(&spec));
+        let retire = CancellationToken::new();
         let running = Arc::new(RunningVersion {
             spec: Arc::clone(&spec),
+            started: Arc::clone(&spec),
             metrics: Arc::new(metrics),
-            state: Mutex::new(VersionState::new(wanted, needed)),
+            state: Arc::new(Mutex::new(VersionState::new(wanted))),
             fleet: Arc::clone(&fleet),
+            orders: Arc::new(Orders {
+                settings: sender,
+                retire: retire.clone(),
+            }),
         });
         let busy = move |id: &ReplicaId| fleet.busy(id) > 0;
         let (replicas, news) = self.machine.start(
             ReplicasSpec {
                 endpoint: endpoint.clone(),
-                version: spec,
+                version: Arc::clone(&spec),
                 busy: Arc::new(busy),
             },
             wanted,
         );
         let driver = Driver {
             control: Arc::clone(self),
+            endpoint: endpoint.clone(),
             object: format!("endpoint/{endpoint}"),
             version: Arc::clone(&running),
             replicas: Arc::new(replicas),
-            scaler,
+            scaler: scaler(&spec, Instant::now()),
+            settings: receiver,
+            retire,
         };
         drop(self.tasks.spawn(driver.run(news)));
         running
     }
 }
 
+impl RunningVersion {
+    /// The same replicas under other settings: waits, bounds, traffic.
+    pub(super) fn carried(&self, version: &Version) -> Arc<Self> {
+        let spec = Arc::new(version.clone());
+        self.orders.settings.send_replace(Arc::clone(&spec));
+        Arc::new(Self {
+            spec,
+            started: Arc::clone(&self.started),
+            fleet: Arc::clone(&self.fleet),
+            metrics: Arc::clone(&self.metrics),
+            state: Arc::clone(&self.state),
+            orders: Arc::clone(&self.orders),
+        })
+    }
+
+    /// Ends when [`RunningVersion::retire`] was called. Cancel-safe.
+    pub(super) async fn retired(&self) {
+        self.orders.retire.cancelled().await;
+    }
+
+    /// Nothing new, then the exchanges under way, then the end of the replicas.
+    pub(super) fn retire(&self) {
+        self.orders.retire.cancel();
+    }
+}
+
 impl Driver {
-    /// Follows the replicas until the gateway stops; then stops them.
+    /// Follows the replicas until the version is retired or the gateway stops.
     async fn run(mut self, mut news: mpsc::Receiver<ReplicaEvent>) {
-        let refresh = match &self.version.spec.scale {
-            Scale::Auto(autoscale) => autoscale.refresh,
-            Scale::Fixed(_) => IDLE_LOOK,
-        };
-        let mut looks = interval(refresh);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = looks(refresh(&self.version.spec));
         loop {
             tokio::select! {
                 event = news.recv() => match event {
@@ -130,15 +193,65 @@ impl Driver {
                 },
                 _ = looks.tick() => self.look(),
                 () = self.version.fleet.woken() => self.look(),
+                changed = self.settings.changed() => if changed.is_ok() {
+                    looks = self.change();
+                },
+                () = self.retire.cancelled() => {
+                    self.scaler = None;
+                    self.take_out(0);
+                    break;
+                }
                 () = self.control.tasks.stopped() => break,
             }
         }
-        // The channel is drained beside, or a replica would wait with its news.
-        let drain = async { while news.recv().await.is_some() {} };
-        tokio::select! {
-            () = self.replicas.stop_all() => {}
-            () = drain => {}
+        // News is still taken, or a replica would wait with it.
+        let end = self.end();
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                event = news.recv() => match event {
+                    Some(event) => drop(self.version.take(&event)),
+                    None => end.as_mut().await,
+                },
+            }
         }
+    }
+
+    /// Waits until those that drain are gone, then stops whatever is left.
+    async fn end(&self) {
+        let fleet = &self.version.fleet;
+        let drained = async {
+            for replica in fleet.replicas() {
+                fleet.drain(&replica.id).await;
+            }
+        };
+        if self.retire.is_cancelled() {
+            tokio::select! {
+                drained = timeout(self.control.drain, drained) => drop(drained),
+                () = self.control.tasks.stopped() => {}
+            }
+        }
+        self.replicas.stop_all().await;
+    }
+
+    /// Other settings: of the fleet and of the scaler.
+    fn change(&mut self) -> Interval {
+        let version = Arc::clone(&self.settings.borrow_and_update());
+        self.version
+            .fleet
+            .update(settings(&self.endpoint, &version));
+        let now = Instant::now();
+        match (&mut self.scaler, &version.scale) {
+            (Some(scaler), Scale::Auto(autoscale)) => scaler.update(bounds(&version, autoscale)),
+            (old, _) => *old = scaler(&version, now),
+        }
+        self.version.state.lock().need(least(&version));
+        if let Scale::Fixed(wanted) = version.scale {
+            let before = self.version.state.lock().wanted();
+            self.order(before, wanted);
+        }
+        looks(refresh(&version))
     }
 
     fn take(&mut self, event: &ReplicaEvent) {
@@ -162,11 +275,8 @@ impl Driver {
         let Some(scaler) = &mut self.scaler else {
             return;
         };
-        let (failing, draining) = {
-            let state = self.version.state.lock();
-            (state.failing(), state.draining())
-        };
-        let before = scaler.wanted();
+        let failing = self.version.state.lock().failing();
+        let before = self.version.state.lock().wanted();
         let wanted = scaler.look(
             Instant::now(),
             &Load {
@@ -178,22 +288,28 @@ impl Driver {
                 arrived: counts.arrived,
             },
         );
-        if wanted == before {
-            return;
+        if wanted != before {
+            let message = format!(
+                "{} from {before} to {wanted} replicas: {} busy, {} queued",
+                self.version.spec.name, counts.busy, counts.queued
+            );
+            self.control.events.tell("Scaled", &self.object, &message);
+            self.order(before, wanted);
         }
-        let message = format!(
-            "{} from {before} to {wanted} replicas: {} busy, {} queued",
-            self.version.spec.name, counts.busy, counts.queued
-        );
-        self.control.events.tell("Scaled", &self.object, &message);
-        self.version.fleet.set_wanted(wanted);
-        self.version.state.lock().want(wanted);
+    }
+
+    fn order(&self, before: u32, wanted: u32) {
+        let fleet = &self.version.fleet;
+        fleet.set_wanted(wanted);
+        let draining = {
+            let mut state = self.version.state.lock();
+            state.want(wanted);
+            state.draining()
+        };
         if wanted > before {
-            self.version
-                .fleet
-                .set_starting(counts.starting + (wanted - before));
+            fleet.set_starting(fleet.counts().starting + (wanted - before));
             self.replicas.want(wanted + draining);
-        } else {
+        } else if wanted < before {
             self.take_out(wanted);
         }
     }
@@ -219,4 +335,10 @@ impl Driver {
             }));
         }
     }
+}
+
+fn looks(every: Duration) -> Interval {
+    let mut looks = interval(every);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
 }

@@ -188,6 +188,7 @@ impl Control {
                 keys: Arc::clone(&running.keys),
                 bindings,
                 versions: running.versions.clone(),
+                updates: running.updates.clone(),
                 metrics: Arc::clone(&running.metrics),
             });
         }
@@ -204,7 +205,7 @@ impl Control {
     ) {
         self.replace_plugin(plugin, record, Ok(loaded));
         for endpoint in endpoints {
-            self.publish(endpoint);
+            drop(self.publish(endpoint));
         }
     }
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::watch;
+
 use super::RunningVersion;
 use super::status::{ReplicaCounts, State, VersionStatus};
 use crate::id::ReplicaId;
@@ -26,7 +28,7 @@ enum Phase {
 }
 
 /// What is known of a version's replicas.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct VersionState {
     phases: BTreeMap<ReplicaId, Phase>,
     wanted: u32,
@@ -34,15 +36,44 @@ pub(super) struct VersionState {
     reason: String,
     was_ready: bool,
     failures: u32,
+    told: watch::Sender<State>,
 }
 
 impl VersionState {
-    pub(super) fn new(wanted: u32, needed: u32) -> Self {
-        Self {
+    pub(super) fn new(wanted: u32) -> Self {
+        let mut new = Self {
+            phases: BTreeMap::new(),
             wanted,
-            needed,
-            ..Self::default()
-        }
+            needed: wanted,
+            reason: String::new(),
+            was_ready: false,
+            failures: 0,
+            told: watch::channel(State::Transitioning).0,
+        };
+        new.tell();
+        new
+    }
+
+    /// The state, and each later one.
+    pub(super) fn watch(&self) -> watch::Receiver<State> {
+        self.told.subscribe()
+    }
+
+    fn tell(&mut self) {
+        let (state, _) = self.state();
+        self.told
+            .send_if_modified(|told| std::mem::replace(told, state) != state);
+    }
+
+    /// How many there should be.
+    pub(super) fn wanted(&self) -> u32 {
+        self.wanted
+    }
+
+    /// How many make the version healthy, from now on.
+    pub(super) fn need(&mut self, needed: u32) {
+        self.needed = needed;
+        self.tell();
     }
 
     /// Replicas that are started and wait for their next attempt.
@@ -90,6 +121,12 @@ impl VersionState {
 
     /// Takes one piece of news. Tells whether it is worth an event.
     fn take(&mut self, event: &ReplicaEvent) -> Option<&'static str> {
+        let told = self.note(event);
+        self.tell();
+        told
+    }
+
+    fn note(&mut self, event: &ReplicaEvent) -> Option<&'static str> {
         let id = event.id().clone();
         let leaving = self.phases.get(&id) == Some(&Phase::Draining);
         match event {
@@ -138,7 +175,7 @@ impl VersionState {
     }
 
     /// State and reason, in words.
-    fn state(&self) -> (State, String) {
+    pub(super) fn state(&self) -> (State, String) {
         let ready = self.count(Phase::Ready);
         if ready >= self.needed {
             return (State::Healthy, String::new());
@@ -235,7 +272,7 @@ mod tests {
     fn those_that_do_not_answer_go_first_then_the_least_busy_then_the_youngest() {
         let blue = Name::parse("blue").unwrap();
         let ids: Vec<ReplicaId> = (1..=4).map(|n| ReplicaId::new(&blue, n)).collect();
-        let mut state = VersionState::new(4, 1);
+        let mut state = VersionState::new(1);
         for id in &ids[..3] {
             state.take(&ReplicaEvent::Ready { id: id.clone() });
         }
@@ -269,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_version_is_healthy_when_its_replicas_are_ready() {
-        let mut state = VersionState::new(1, 1);
+        let mut state = VersionState::new(1);
         assert_eq!(state.state().0, State::Transitioning);
         state.take(&ReplicaEvent::Ready { id: id() });
         assert_eq!(state.state(), (State::Healthy, String::new()));
@@ -282,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_version_that_keeps_exiting_is_failed_and_says_why() {
-        let mut state = VersionState::new(1, 1);
+        let mut state = VersionState::new(1);
         for _ in 0..FAILURES_MAX {
             assert_eq!(state.state().0, State::Transitioning);
             state.take(&exited());
@@ -299,6 +336,6 @@ mod tests {
 
     #[test]
     fn a_version_of_no_replicas_is_healthy() {
-        assert_eq!(VersionState::new(0, 0).state().0, State::Healthy);
+        assert_eq!(VersionState::new(0).state().0, State::Healthy);
     }
 }

@@ -56,7 +56,15 @@ impl RunningEndpoint {
             .versions
             .iter()
             .zip(traffic)
-            .map(|(version, traffic)| version.status(traffic))
+            .map(|(version, traffic)| {
+                let mut status = version.status(traffic);
+                if let Some(update) = self.update_of(&version.spec.name) {
+                    let (state, reason) = update.state.lock().state();
+                    status.state = state;
+                    status.reason = format!("update: {reason}; the replicas before it serve");
+                }
+                status
+            })
             .collect();
         let problem = self.bindings.problem();
         let worst = versions

@@ -1,0 +1,305 @@
+//! Changes an endpoint while it serves.
+//!
+//! A version whose replicas would be other ones gets new replicas, which take
+//! over when they are ready; until then, and where they never are, the old ones
+//! serve (SEMANTICS §12). All else of a change is one new entry in the table.
+//! Used by `reconcile`.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::bind::{Binder, Bindings};
+use super::status::State;
+use super::{Control, KeysError, RunningEndpoint, RunningVersion, plugins};
+use crate::identity::KeySet;
+use crate::metrics::ExchangeMetrics;
+use crate::name::Name;
+use crate::resource::{AuthMode, Endpoint, Version};
+
+/// Whether replicas of the one can serve as replicas of the other.
+fn same_replicas(a: &Version, b: &Version) -> bool {
+    a.runtime == b.runtime
+        && a.readiness == b.readiness
+        && a.liveness == b.liveness
+        && a.resources == b.resources
+        && a.max_concurrent_requests == b.max_concurrent_requests
+}
+
+impl Control {
+    /// Makes an endpoint, or changes the one that is there. Ends when the change
+    /// is in the table; new replicas take over later, when they are ready.
+    ///
+    /// # Errors
+    ///
+    /// Where its keys cannot be read or made; then nothing was changed.
+    pub(super) async fn apply_endpoint(
+        self: &Arc<Self>,
+        spec: Endpoint,
+        document: Value,
+        revision: u64,
+    ) -> Result<(), KeysError> {
+        let name = spec.name.clone();
+        let before = self.endpoints.read().get(&name).cloned();
+        let keys = if matches!(spec.auth.mode, AuthMode::None) {
+            Arc::new(KeySet::default())
+        } else {
+            self.keys.lock().of(&name)?
+        };
+        let bindings = self.bindings(&spec, &keys, before.as_deref()).await;
+        let mut versions = Vec::new();
+        let mut updates = Vec::new();
+        for version in &spec.versions {
+            let old = before
+                .as_deref()
+                .and_then(|before| before.version(&version.name));
+            let update = before
+                .as_deref()
+                .and_then(|before| before.update_of(&version.name))
+                .cloned();
+            match old {
+                None => versions.push(self.start_version(&name, version)),
+                Some(old) => {
+                    versions.push(old.carried(version));
+                    if same_replicas(&old.started, version) {
+                        continue;
+                    }
+                    match update.filter(|update| same_replicas(&update.started, version)) {
+                        Some(update) => updates.push(update.carried(version)),
+                        None => updates.push(self.start_version(&name, version)),
+                    }
+                }
+            }
+        }
+        let metrics = before.as_deref().map_or_else(
+            || Arc::new(ExchangeMetrics::new(&self.metrics, name.as_str(), "")),
+            |before| Arc::clone(&before.metrics),
+        );
+        let running = RunningEndpoint {
+            spec: Arc::new(spec),
+            document,
+            revision,
+            since: plugins::now_text(),
+            keys,
+            bindings,
+            versions,
+            updates,
+            metrics,
+        };
+        let running = self.publish(running);
+        if let Some(before) = before {
+            before.retire_what_is_not_in(&running);
+        }
+        for update in &running.updates {
+            self.watch_update(&name, update);
+        }
+        Ok(())
+    }
+
+    /// Takes an endpoint out. Exchanges under way are finished.
+    pub(super) fn remove_endpoint(&self, name: &str) {
+        let Some(before) = self.endpoints.write().remove(name) else {
+            return;
+        };
+        self.table.remove(name);
+        for version in before.versions.iter().chain(&before.updates) {
+            version.retire();
+        }
+        for family in [&self.metrics.requests, &self.metrics.moved_shares] {
+            family.remove(&[name]);
+        }
+    }
+
+    /// The policies of the one before where the binding, the keys and the plugin
+    /// are the same; else new ones.
+    async fn bindings(
+        &self,
+        spec: &Endpoint,
+        keys: &Arc<KeySet>,
+        before: Option<&RunningEndpoint>,
+    ) -> Bindings {
+        let loaded = self.loaded();
+        let binder = Binder {
+            host: &self.host,
+            loaded: &loaded,
+            endpoint: spec.name.clone(),
+            keys: Arc::clone(keys),
+        };
+        match before {
+            Some(before) if before.same_policies(spec) => before.bindings.clone(),
+            _ => binder.bind_all(spec).await,
+        }
+    }
+
+    /// Lets an update take over as soon as it is healthy.
+    fn watch_update(self: &Arc<Self>, endpoint: &Name, update: &Arc<RunningVersion>) {
+        let mut healthy = update.state.lock().watch();
+        let control = Arc::clone(self);
+        let (endpoint, update) = (endpoint.clone(), Arc::clone(update));
+        drop(self.tasks.spawn(async move {
+            let ready = healthy.wait_for(|state| *state == State::Healthy);
+            tokio::select! {
+                ready = ready => if ready.is_err() { return },
+                () = update.retired() => return,
+                () = control.tasks.stopped() => return,
+            }
+            let _change = control.change.lock().await;
+            control.take_over_version(&endpoint, &update);
+        }));
+    }
+
+    /// Puts an update in the place of the version it updates.
+    fn take_over_version(&self, endpoint: &Name, update: &Arc<RunningVersion>) {
+        let Some(before) = self.endpoints.read().get(endpoint).cloned() else {
+            return;
+        };
+        let name = &update.spec.name;
+        // It may have been replaced by another update meanwhile.
+        let Some(current) = before.update_of(name).filter(|one| one.same_fleet(update)) else {
+            return;
+        };
+        let versions = before
+            .versions
+            .iter()
+            .map(|version| {
+                Arc::clone(if version.spec.name == *name {
+                    current
+                } else {
+                    version
+                })
+            })
+            .collect();
+        let updates = before
+            .updates
+            .iter()
+            .filter(|one| !one.same_fleet(update))
+            .cloned()
+            .collect();
+        let running = self.publish(RunningEndpoint {
+            spec: Arc::clone(&before.spec),
+            document: before.document.clone(),
+            revision: before.revision,
+            since: before.since.clone(),
+            keys: Arc::clone(&before.keys),
+            bindings: before.bindings.clone(),
+            versions,
+            updates,
+            metrics: Arc::clone(&before.metrics),
+        });
+        before.retire_what_is_not_in(&running);
+        let message = format!("the new replicas of {name} serve");
+        self.events
+            .tell("Updated", &format!("endpoint/{endpoint}"), &message);
+    }
+}
+
+impl RunningVersion {
+    /// Whether both stand for the same replicas.
+    fn same_fleet(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fleet, &other.fleet)
+    }
+}
+
+impl RunningEndpoint {
+    /// The version of that name that serves.
+    fn version(&self, name: &Name) -> Option<&Arc<RunningVersion>> {
+        self.versions
+            .iter()
+            .find(|version| version.spec.name == *name)
+    }
+
+    /// The update of that version that is on its way.
+    pub(super) fn update_of(&self, name: &Name) -> Option<&Arc<RunningVersion>> {
+        self.updates
+            .iter()
+            .find(|version| version.spec.name == *name)
+    }
+
+    /// Whether all policies of `spec` are at work here already.
+    fn same_policies(&self, spec: &Endpoint) -> bool {
+        self.spec.auth.mode == spec.auth.mode
+            && self.spec.split.policy == spec.split.policy
+            && self.spec.collect.len() == spec.collect.len()
+            && self
+                .spec
+                .collect
+                .iter()
+                .zip(&spec.collect)
+                .all(|(a, b)| a.binding == b.binding)
+            && self.bindings.problem().is_none()
+    }
+
+    /// Retires replicas that `after` does not have.
+    fn retire_what_is_not_in(&self, after: &Self) {
+        for version in self.versions.iter().chain(&self.updates) {
+            let kept = after
+                .versions
+                .iter()
+                .chain(&after.updates)
+                .any(|one| one.same_fleet(version));
+            if !kept {
+                version.retire();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::Source;
+
+    fn version(yaml: &str) -> Version {
+        let text = format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: Endpoint\nmetadata: {{ name: iris }}\nspec:\n  versions:\n    - {yaml}\n"
+        );
+        let source = Source {
+            name: String::new(),
+            text,
+            base: Some("/".into()),
+        };
+        let set = crate::resource::check(&[source]).unwrap();
+        set.endpoints[0].versions[0].clone()
+    }
+
+    #[track_caller]
+    fn check(a: &str, b: &str, same: bool) {
+        assert_eq!(same_replicas(&version(a), &version(b)), same, "{a} and {b}");
+    }
+
+    #[test]
+    fn only_what_a_replica_is_started_with_makes_other_replicas() {
+        let blue = "{ name: blue, process: { command: [a], dir: / } }";
+        check(blue, blue, true);
+        check(
+            blue,
+            "{ name: blue, traffic: 5, maxQueueWait: 9s, process: { command: [a], dir: / } }",
+            true,
+        );
+        check(
+            blue,
+            "{ name: blue, process: { command: [b], dir: / } }",
+            false,
+        );
+        check(
+            blue,
+            "{ name: blue, process: { command: [a], dir: /, env: { A: \"1\" } } }",
+            false,
+        );
+        check(
+            blue,
+            "{ name: blue, process: { command: [a], dir: /, modelDir: /m } }",
+            false,
+        );
+        check(
+            blue,
+            "{ name: blue, maxConcurrentRequests: 2, process: { command: [a], dir: / } }",
+            false,
+        );
+        check(
+            blue,
+            "{ name: blue, static: { addresses: ['127.0.0.1:1'] } }",
+            false,
+        );
+    }
+}
