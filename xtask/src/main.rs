@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo | test | ci | bench | soak | setup`.
+//! The project's own commands: `cargo xtask demo | test | ci | bench | sim | soak | setup`.
 //!
 //! Orchestrates cargo, pip, apt-get and the real `tidegate` binary; holds no
 //! product logic and links nothing of the gateway. Called by people and by
@@ -13,6 +13,7 @@ mod ci;
 mod demo;
 mod run;
 mod setup;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Simulates scaling in virtual time; writes the figures of docs/scaling.md
+    Sim,
     /// Installs what tests and demo need, and nothing else
     Setup,
 }
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Soak { filter } => test::soak(filter.as_deref()),
         Command::Ci => ci::ci(),
         Command::Bench { seconds, only } => bench::bench(seconds, only.as_deref()),
+        Command::Sim => sim::sim(),
         Command::Setup => test::setup(),
     };
     match done {
