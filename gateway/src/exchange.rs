@@ -63,13 +63,11 @@ pub async fn serve(
     let mut ledger = Ledger::open(&worker, &connection, &parts, body);
     let manner = refuse::Manner::of(&parts);
     let life = AssertUnwindSafe(live(&mut ledger, parts)).catch_unwind();
-    let mut response = match life.await {
+    match life.await {
         Ok(Ok(answered)) => relay::relay(ledger, answered),
         Ok(Err(fault)) => refuse::refuse(ledger, &fault, &manner),
         Err(panic) => refuse::refuse(ledger, &refuse::panicked(&*panic), &manner),
-    };
-    manner.close(&connection, &mut response);
-    response
+    }
 }
 
 /// The life of a request. Its last step, `record`, is the ledger's `Drop`.

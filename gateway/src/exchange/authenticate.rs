@@ -79,7 +79,7 @@ async fn ask(
         return Ok(Some(caller));
     }
     let call = policy.authenticate(&facts, so_far);
-    match outlive(&worker.shared.tasks, &ledger.connection, call).await {
+    match outlive(&worker, &ledger.connection, call).await {
         Ok(AuthDecision::Allow(grant)) => {
             worker.grants.put(key, &grant, now);
             Ok(Some(grant.caller))

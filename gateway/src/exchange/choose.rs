@@ -136,7 +136,7 @@ async fn ask(
     let facts = facts(ledger, routed);
     let call = policy.choose(&facts, ledger.caller.as_deref(), draw, candidates);
     let worker = ledger.worker();
-    outlive(&worker.shared.tasks, &ledger.connection, call).await
+    outlive(&worker, &ledger.connection, call).await
 }
 
 /// The host's own choice: the same rule as `weighted-split`'s.

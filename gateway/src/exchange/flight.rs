@@ -6,16 +6,16 @@
 //! (`abort`). Used by `forward`.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::Worker;
 use crate::fleet::{Outcome, Slot};
-use crate::shutdown::Tasks;
 use crate::upstream::{Link, Pool, Response, Sending, Unsent, Upload, Uploading};
 
 /// How long an answer that nobody waits for may take to end once it began: a
@@ -87,8 +87,7 @@ pub(super) struct Flight {
     uploading: Uploading,
     patience: Patience,
     finish: bool,
-    pool: Rc<Pool>,
-    tasks: Tasks,
+    worker: Rc<Worker>,
 }
 
 struct Held {
@@ -106,10 +105,8 @@ impl std::fmt::Debug for Held {
 /// What flights of one worker share.
 #[derive(Debug)]
 pub(super) struct Field<'a> {
-    /// Where connections go that are free again.
-    pub(super) pool: &'a Rc<Pool>,
-    /// Where the rest of abandoned flights runs.
-    pub(super) tasks: &'a Tasks,
+    /// Whose connections these are, and who runs the rest of abandoned flights.
+    pub(super) worker: &'a Rc<Worker>,
     /// How long to wait.
     pub(super) patience: Patience,
     /// Whether an abandoned flight goes on.
@@ -134,8 +131,7 @@ impl Flight {
             uploading: uploading.clone(),
             patience: field.patience,
             finish: field.finish,
-            pool: Rc::clone(field.pool),
-            tasks: field.tasks.clone(),
+            worker: Rc::clone(field.worker),
         }
     }
 
@@ -160,7 +156,7 @@ impl Flight {
                 if end <= now {
                     return Poll::Ready(Err(NoAnswer::Late(late)));
                 }
-                again(timer.as_mut(), end.min(now + first));
+                timer.as_mut().reset(end.min(now + first));
             }
             Poll::Pending
         })
@@ -183,10 +179,6 @@ impl Flight {
     }
 }
 
-fn again(timer: Pin<&mut Sleep>, at: Instant) {
-    timer.reset(at);
-}
-
 impl Drop for Flight {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else {
@@ -196,8 +188,9 @@ impl Drop for Flight {
             // The replica has all of the request and computes on.
             Some(ended) if self.finish && !std::thread::panicking() => {
                 let deadline = ended + self.patience.scoring;
-                let pool = Rc::clone(&self.pool);
-                self.tasks.spawn_local(finish(held, pool, deadline));
+                let pool = Rc::clone(&self.worker.pool);
+                let tasks = &self.worker.shared.tasks;
+                tasks.spawn_local(finish(held, pool, deadline));
             }
             _ => {
                 let Held {

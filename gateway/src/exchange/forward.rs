@@ -85,8 +85,7 @@ pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answe
     ledger.uploading = Some(uploading.clone());
     let outbound = Outbound {
         field: Field {
-            pool: &worker.pool,
-            tasks: &worker.shared.tasks,
+            worker: &worker,
             patience: Patience {
                 body_idle: worker.shared.limits.body_idle_timeout,
                 scoring: version.spec.scoring_timeout,
@@ -182,13 +181,13 @@ async fn send(
         idle_max: replica.slots,
     };
     let (mut slot, mut head) = (slot, head);
-    if let Some(link) = outbound.field.pool.take(&peer) {
+    if let Some(link) = outbound.field.worker.pool.take(&peer) {
         match fly(ledger, outbound, link, slot, head).await {
             Flown::Unsent(back) => (slot, head) = *back,
             Flown::Ended(result) => return result,
         }
     }
-    let link = match outbound.field.pool.connect(&peer).await {
+    let link = match outbound.field.worker.pool.connect(&peer).await {
         Ok(link) => link,
         Err(error) => {
             slot.outcome(Outcome::TransportError);

@@ -10,8 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::Connection;
-use crate::shutdown::Tasks;
+use super::{Connection, Worker};
 
 /// A future that is spawned on its worker when it is dropped before its end.
 pub(super) struct Outlive<F: Future + 'static>
@@ -20,20 +19,20 @@ where
 {
     future: Option<Pin<Box<F>>>,
     polled: bool,
-    tasks: Tasks,
+    worker: Rc<Worker>,
     connection: Rc<Connection>,
 }
 
 /// Wraps a future.
 pub(super) fn outlive<F: Future + 'static>(
-    tasks: &Tasks,
+    worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     future: F,
 ) -> Outlive<F> {
     Outlive {
         future: Some(Box::pin(future)),
         polled: false,
-        tasks: tasks.clone(),
+        worker: Rc::clone(worker),
         connection: Rc::clone(connection),
     }
 }
@@ -63,44 +62,10 @@ impl<F: Future + 'static> Drop for Outlive<F> {
         {
             let connection = Rc::clone(&self.connection);
             connection.abandoned.set(connection.abandoned.get() + 1);
-            self.tasks.spawn_local(async move {
+            self.worker.shared.tasks.spawn_local(async move {
                 let _nobody_waits = future.await;
                 connection.abandoned.set(connection.abandoned.get() - 1);
             });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_future_that_was_begun_ends_without_who_waited() {
-        let local = tokio::task::LocalSet::new();
-        local
-            .run_until(async {
-                let tasks = Tasks::new();
-                let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-                let ended = Rc::new(Cell::new(false));
-                let inside = Rc::clone(&ended);
-                let address = "127.0.0.1:1".parse().unwrap();
-                let connection = Rc::new(Connection::new(address, address, None, false));
-                let mut call = outlive(&tasks, &connection, async move {
-                    let _gone = receiver.await;
-                    inside.set(true);
-                });
-                assert!(futures_util::poll!(Pin::new(&mut call)).is_pending());
-                drop(call);
-                assert_eq!(connection.abandoned.get(), 1);
-                drop(sender);
-                tasks.stop();
-                tasks.finish().await;
-                assert!(ended.get());
-                assert_eq!(connection.abandoned.get(), 0);
-            })
-            .await;
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
-use http::{Response, StatusCode, Version};
+use http::{Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::body::Body;
 use super::ledger::Ledger;
-use super::{Connection, problem, relay};
+use super::{problem, relay};
 use crate::fault::Fault;
 
 /// Of a body that nobody wants, what is read off so that the connection can be
@@ -33,7 +33,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Manner {
     plain: bool,
     expects: bool,
-    http10: bool,
 }
 
 impl Manner {
@@ -42,16 +41,6 @@ impl Manner {
         Self {
             plain: problem::wants_plain(&parts.headers),
             expects: parts.headers.contains_key(EXPECT),
-            http10: parts.version == Version::HTTP_10,
-        }
-    }
-
-    /// Closes a connection of HTTP/1.0 after its answer: what its callers mean
-    /// by keep-alive, and by a body without a length, is not for us to guess.
-    pub(super) fn close(&self, connection: &Connection, response: &mut Response<Body>) {
-        if self.http10 && !connection.http2 {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
         }
     }
 }

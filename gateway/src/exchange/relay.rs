@@ -27,6 +27,10 @@ use crate::fault::Fault;
 use crate::fleet::{Outcome, Slot};
 use crate::upstream::{Link, Pool, Uploading, forbidden_in_trailers};
 
+/// Between the last event of a broken stream and the break: both protocols
+/// throw away what is not written yet when a stream is broken off.
+const EVENT_FLUSH: Duration = Duration::from_millis(20);
+
 /// Makes the answer for the caller of the replica's. The ledger goes with the
 /// body and is recorded when that ends, however it does.
 pub(super) fn relay(mut ledger: Box<Ledger>, answered: Answered) -> Response<Body> {
@@ -107,11 +111,11 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// How far the stream is.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum State {
     Streaming,
     /// The last event was given out; what follows is the break.
-    Breaking(BrokenOff),
+    Breaking(&'static str),
     Ended,
 }
 
@@ -148,10 +152,10 @@ impl Answer {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match std::mem::replace(&mut self.state, State::Ended) {
+        match self.state {
             State::Ended => return Poll::Ready(None),
-            State::Breaking(why) => return Poll::Ready(Some(Err(why))),
-            State::Streaming => self.state = State::Streaming,
+            State::Breaking(why) => return self.break_now(cx, why),
+            State::Streaming => {}
         }
         let Some(held) = &mut self.held else {
             self.state = State::Ended;
@@ -181,7 +185,11 @@ impl Answer {
                 Frame::data(data)
             }
             Err(frame) => match frame.into_trailers() {
-                Ok(trailers) => Frame::trailers(allowed(trailers)),
+                Ok(trailers) => {
+                    // Nothing follows them, and hyper does not ask again.
+                    self.end();
+                    return Frame::trailers(allowed(trailers));
+                }
                 Err(frame) => frame,
             },
         };
@@ -244,8 +252,24 @@ impl Answer {
             self.state = State::Ended;
             return Poll::Ready(Some(Err(BrokenOff(why))));
         };
-        self.state = State::Breaking(BrokenOff(why));
+        self.state = State::Breaking(why);
+        self.idle = Some(Box::pin(tokio::time::sleep(EVENT_FLUSH)));
         Poll::Ready(Some(Ok(Frame::data(event))))
+    }
+
+    /// The break, once the last event had time to get out.
+    fn break_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        why: &'static str,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(flushing) = &mut self.idle
+            && flushing.as_mut().poll(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
+        self.state = State::Ended;
+        Poll::Ready(Some(Err(BrokenOff(why))))
     }
 
     fn end_if_complete(&mut self) {
