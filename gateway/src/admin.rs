@@ -66,7 +66,7 @@ pub enum AdminError {
         /// What the system said.
         cause: io::Error,
     },
-    /// A certificate is configured, which is not built yet.
+    /// The certificate cannot be used.
     #[error("admin: {0}")]
     Certificate(String),
 }

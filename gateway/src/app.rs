@@ -190,6 +190,7 @@ impl Up<'_> {
         say(&self.greeting(set, &listeners, admin.url()));
         signals.stop().await;
         tracing::info!("draining; a second signal ends it at once");
+        self.control.tell_draining();
         shared.tasks.stop();
         tokio::select! {
             () = listening.drain() => {}

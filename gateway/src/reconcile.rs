@@ -116,6 +116,7 @@ pub struct Control {
 /// What `app` knows and status shows.
 #[derive(Debug, Default)]
 struct Facts {
+    draining: bool,
     listeners: Vec<ListenerStatus>,
     warnings: Vec<String>,
 }
@@ -213,10 +214,9 @@ impl Control {
 
     /// Tells status where callers connect and what an operator should know.
     pub fn tell_facts(&self, listeners: Vec<ListenerStatus>, warnings: Vec<String>) {
-        *self.facts.write() = Facts {
-            listeners,
-            warnings,
-        };
+        let mut facts = self.facts.write();
+        facts.listeners = listeners;
+        facts.warnings = warnings;
     }
 
     /// What happened.
@@ -237,10 +237,16 @@ impl Control {
         &self.tasks
     }
 
+    /// Tells status that callers are sent away: shutdown has begun.
+    pub fn tell_draining(&self) {
+        self.facts.write().draining = true;
+    }
+
     /// Whether callers can be served: listeners are up, nothing drains.
     #[must_use]
     pub fn ready(&self) -> bool {
-        !self.tasks.stopping() && !self.facts.read().listeners.is_empty()
+        let facts = self.facts.read();
+        !facts.draining && !facts.listeners.is_empty() && !self.tasks.stopping()
     }
 
     async fn start_plugin(

@@ -11,7 +11,7 @@ use super::{Running, start};
 use crate::metrics::Metrics;
 use crate::reconcile::status::ListenerStatus;
 use crate::reconcile::{Control, ControlOptions};
-use crate::resource::{Source, check as check_resources};
+use crate::resource::{CertificateFiles, Source, check as check_resources};
 use crate::shutdown::Tasks;
 use crate::table::Table;
 
@@ -35,6 +35,7 @@ spec:
 ";
 
 struct Admin {
+    config: crate::resource::Admin,
     running: Running,
     control: Arc<Control>,
     _state: TempDir,
@@ -73,6 +74,7 @@ async fn admin() -> Admin {
     let token = Zeroizing::new("secret".to_owned());
     let running = start(&config, token, Arc::clone(&control)).await.unwrap();
     Admin {
+        config,
         running,
         control,
         _state: state,
@@ -406,6 +408,83 @@ async fn followed_events_come_as_they_happen_and_end_with_the_gateway() {
     tokio::time::timeout(Duration::from_secs(10), ended)
         .await
         .unwrap();
+    admin.control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_drains_is_not_ready() {
+    let admin = admin().await;
+    let listener = ListenerStatus {
+        name: "http".to_owned(),
+        url: "http://127.0.0.1:1".to_owned(),
+    };
+    admin.control.tell_facts(vec![listener], Vec::new());
+    assert_eq!(admin.send("GET /readyz", &[], b"").await.status, 200);
+    admin.control.tell_draining();
+    assert_eq!(admin.send("GET /readyz", &[], b"").await.status, 503);
+    assert_eq!(admin.send("GET /healthz", &[], b"").await.status, 200);
+    admin.control.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_certificate_it_speaks_tls_only() {
+    let admin = admin().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let certificate = CertificateFiles {
+        cert_file: file("crt", include_str!("tests/localhost.crt")),
+        key_file: file("key", include_str!("tests/localhost.key")),
+    };
+    let mut config = admin.config.clone();
+    config.certificate = Some(certificate.clone());
+    let token = Zeroizing::new("secret".to_owned());
+    let secured = start(&config, token.clone(), Arc::clone(&admin.control))
+        .await
+        .unwrap();
+    assert!(
+        secured.url().starts_with("https://127.0.0.1:"),
+        "{}",
+        secured.url()
+    );
+    let curl = tokio::process::Command::new("curl")
+        .args(["--silent", "--max-time", "20", "--cacert"])
+        .arg(&certificate.cert_file)
+        .args(["--header", "authorization: Bearer secret"])
+        .arg(format!("{}/v1/status", secured.url()))
+        .output()
+        .await
+        .unwrap();
+    let status: Value = serde_json::from_slice(&curl.stdout).unwrap();
+    assert_eq!(
+        status["endpoints"]["total"],
+        2,
+        "{}",
+        String::from_utf8_lossy(&curl.stderr)
+    );
+    let mut plain = TcpStream::connect(secured.url().strip_prefix("https://").unwrap())
+        .await
+        .unwrap();
+    plain
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "plain HTTP was answered");
+    secured.stop().await;
+
+    config.certificate = Some(CertificateFiles {
+        cert_file: "/nowhere".into(),
+        ..certificate
+    });
+    let error = start(&config, token, Arc::clone(&admin.control))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("/nowhere"), "{error}");
     admin.control.stop().await;
 }
 
