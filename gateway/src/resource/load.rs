@@ -4,6 +4,7 @@
 //! `app` at start and by `cli` for `check`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -326,14 +327,15 @@ impl<'s> Documents<'s> {
             let name_text = metadata.name.clone().unwrap_or_default();
             let before = check.problems.len();
             let made = plugin::plugin(check, name, spec).filter(|_| check.problems.len() == before);
-            if known.contains_key(&name_text) {
-                check.tell(
-                    &At::ROOT.key("metadata").key("name"),
-                    format!("a second plugin {name_text}; names are unique"),
-                );
-            } else {
-                known.insert(name_text, made.clone());
-                plugins.extend(made);
+            match known.entry(name_text) {
+                Entry::Occupied(taken) => {
+                    let message = format!("a second plugin {}; names are unique", taken.key());
+                    check.tell(&At::ROOT.key("metadata").key("name"), message);
+                }
+                Entry::Vacant(free) => {
+                    free.insert(made.clone());
+                    plugins.extend(made);
+                }
             }
         });
         for shipped in plugin::shipped() {

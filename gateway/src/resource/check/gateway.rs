@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::json;
@@ -17,6 +19,7 @@ use crate::resource::raw::gateway as raw;
 use crate::resource::{
     AccessLog, Admin, CertificateFiles, GatewayConfig, Limits, Listener, ListenerTls, TlsPolicy,
 };
+use crate::units::Size;
 
 impl Default for GatewayConfig {
     fn default() -> Self {
@@ -297,93 +300,97 @@ fn admin(check: &mut Check<'_>, at: &At<'_>, raw: Option<&raw::Admin>) -> Admin 
 
 fn limits(check: &mut Check<'_>, at: &At<'_>, raw: Option<&raw::Limits>) -> Limits {
     let Some(raw) = raw else { return LIMITS };
-    let d = LIMITS;
-    let counts = [
-        (
-            "connections",
-            raw.connections,
-            d.connections as u64,
-            1..=10_000_000,
-        ),
-        (
-            "headFields",
-            raw.head_fields,
-            d.head_fields as u64,
-            1..=1_000,
-        ),
-        (
-            "streamsPerConnection",
-            raw.streams_per_connection,
-            u64::from(d.streams_per_connection),
-            1..=10_000,
-        ),
-    ];
-    let [connections, fields, streams] = counts
-        .map(|(key, given, default, bounds)| check.number(&at.key(key), given, default, bounds));
-    let sizes = [
-        (
-            "headBytes",
-            raw.head_bytes,
-            d.head_bytes as u64,
-            8 << 10..=1 << 20,
-        ),
-        (
-            "targetBytes",
-            raw.target_bytes,
-            d.target_bytes as u64,
-            256..=64 << 10,
-        ),
-    ];
-    let [head, target] =
-        sizes.map(|(key, given, default, bounds)| check.size(&at.key(key), given, default, bounds));
-    if target > head {
-        check.tell(
-            &at.key("targetBytes"),
-            format!("{target} bytes of a target do not fit headBytes of {head}"),
-        );
-    }
-    let memory = raw
-        .memory
-        .map(crate::units::Size::bytes)
-        .filter(|bytes| *bytes != 0);
-    if let Some(bytes) = memory.filter(|bytes| *bytes < MEMORY_MIN) {
+    let mut limits = LIMITS;
+    limits.memory = raw.memory.map(Size::bytes).filter(|bytes| *bytes != 0);
+    if let Some(bytes) = limits.memory.filter(|bytes| *bytes < MEMORY_MIN) {
         let message = format!("{bytes} bytes are too few to run in; at least 64Mi, or 0");
         check.tell(&at.key("memory"), message);
     }
-    let times = [
-        (
-            "tlsHandshakeTimeout",
-            raw.tls_handshake_timeout,
-            d.tls_handshake_timeout,
-            TIMEOUT,
-        ),
-        ("headTimeout", raw.head_timeout, d.head_timeout, TIMEOUT),
-        (
-            "bodyIdleTimeout",
-            raw.body_idle_timeout,
-            d.body_idle_timeout,
-            TIMEOUT,
-        ),
-        ("idleTimeout", raw.idle_timeout, d.idle_timeout, TIMEOUT),
-        ("upstreamIdle", raw.upstream_idle, d.upstream_idle, WAIT),
-        ("drain", raw.drain, d.drain, WAIT),
-    ];
-    let [handshake, head_time, body, idle, upstream, drain] = times
-        .map(|(key, given, default, bounds)| check.duration(&at.key(key), given, default, &bounds));
-    Limits {
-        connections: fit(connections),
-        tls_handshake_timeout: handshake,
-        head_timeout: head_time,
-        head_bytes: fit(head),
-        head_fields: fit(fields),
-        target_bytes: fit(target),
-        body_idle_timeout: body,
-        idle_timeout: idle,
-        streams_per_connection: u32::try_from(streams).unwrap_or(u32::MAX),
-        upstream_idle: upstream,
-        memory,
-        drain,
+    limit_counts(check, at, raw, &mut limits);
+    limit_sizes(check, at, raw, &mut limits);
+    limit_times(check, at, raw, &mut limits);
+    limits
+}
+
+fn limit_counts(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Limits, limits: &mut Limits) {
+    let mut count = |key: &str, given, default: usize, bounds| {
+        fit(check.number(&at.key(key), given, default as u64, bounds))
+    };
+    limits.connections = count(
+        "connections",
+        raw.connections,
+        limits.connections,
+        1..=10_000_000,
+    );
+    limits.head_fields = count("headFields", raw.head_fields, limits.head_fields, 1..=1_000);
+    let streams = fit(u64::from(limits.streams_per_connection));
+    let streams = count(
+        "streamsPerConnection",
+        raw.streams_per_connection,
+        streams,
+        1..=10_000,
+    );
+    limits.streams_per_connection = u32::try_from(streams).unwrap_or(u32::MAX);
+}
+
+fn limit_sizes(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Limits, limits: &mut Limits) {
+    let mut size = |key: &str, given, default: usize, bounds| {
+        fit(check.size(&at.key(key), given, default as u64, bounds))
+    };
+    let head = size(
+        "headBytes",
+        raw.head_bytes,
+        limits.head_bytes,
+        8 << 10..=1 << 20,
+    );
+    let target = size(
+        "targetBytes",
+        raw.target_bytes,
+        limits.target_bytes,
+        256..=64 << 10,
+    );
+    if target > head {
+        let message = format!("{target} bytes of a target do not fit headBytes of {head}");
+        check.tell(&at.key("targetBytes"), message);
     }
+    (limits.head_bytes, limits.target_bytes) = (head, target);
+}
+
+fn limit_times(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Limits, limits: &mut Limits) {
+    let mut time = |key: &str, given, value: &mut Duration, bounds: &RangeInclusive<Duration>| {
+        *value = check.duration(&at.key(key), given, *value, bounds);
+    };
+    time(
+        "tlsHandshakeTimeout",
+        raw.tls_handshake_timeout,
+        &mut limits.tls_handshake_timeout,
+        &TIMEOUT,
+    );
+    time(
+        "headTimeout",
+        raw.head_timeout,
+        &mut limits.head_timeout,
+        &TIMEOUT,
+    );
+    time(
+        "bodyIdleTimeout",
+        raw.body_idle_timeout,
+        &mut limits.body_idle_timeout,
+        &TIMEOUT,
+    );
+    time(
+        "idleTimeout",
+        raw.idle_timeout,
+        &mut limits.idle_timeout,
+        &TIMEOUT,
+    );
+    time(
+        "upstreamIdle",
+        raw.upstream_idle,
+        &mut limits.upstream_idle,
+        &WAIT,
+    );
+    time("drain", raw.drain, &mut limits.drain, &WAIT);
 }
 
 fn fit(number: u64) -> usize {

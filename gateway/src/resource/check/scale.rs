@@ -54,19 +54,10 @@ pub(super) fn scale(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Version) -> S
 }
 
 fn autoscale(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Autoscale) -> Autoscale {
-    let [min, max] = [
-        ("minReplicas", raw.min_replicas, REPLICAS.0),
-        ("maxReplicas", raw.max_replicas, 0),
-    ]
-    .map(|(key, given, default)| match given {
-        None => default,
-        given => check.number(&at.key(key), given, default, 0..=REPLICAS_MAX),
-    });
-    let max = if raw.max_replicas.is_none() {
-        REPLICAS.1
-    } else {
-        max
-    };
+    let min_at = at.key("minReplicas");
+    let min = check.number(&min_at, raw.min_replicas, REPLICAS.0, 0..=REPLICAS_MAX);
+    let max_at = at.key("maxReplicas");
+    let max = check.number(&max_at, raw.max_replicas, REPLICAS.1, 1..=REPLICAS_MAX);
     if min > max {
         let said = if raw.max_replicas.is_none() {
             " (the default)"
@@ -74,7 +65,7 @@ fn autoscale(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Autoscale) -> Autosc
             ""
         };
         check.tell(
-            &at.key("minReplicas"),
+            &min_at,
             format!("minReplicas of {min} is above maxReplicas of {max}{said}"),
         );
     }

@@ -5,8 +5,6 @@ use crate::resource::problem::Problem;
 use crate::resource::{AuthMode, ListenerTls, PluginSource, Runtime, Scale};
 use crate::units::Percent;
 
-mod cases;
-
 const ALL: &str = include_str!("tests/all.yaml");
 
 fn read(text: &str) -> Result<Set, Vec<Problem>> {
@@ -26,6 +24,138 @@ fn problems(text: &str) -> Vec<Problem> {
 fn check(text: &str, expected: &[&str]) {
     let told: Vec<String> = problems(text).iter().map(ToString::to_string).collect();
     assert_eq!(told, expected, "{text}");
+}
+
+/// What is told of one `spec` of a resource of `kind`, without the places.
+fn told(kind: &str, spec: &str) -> Vec<String> {
+    let head = match kind {
+        "endpoint" => "kind: Endpoint\nmetadata: {name: iris}",
+        "plugin" => "kind: Plugin\nmetadata: {name: mine}",
+        _ => "kind: GatewayConfig\nmetadata: {name: default}",
+    };
+    let text = format!("apiVersion: tidegate.dev/v1alpha1\n{head}\nspec: {spec}\n");
+    let rest = |problem: &Problem| {
+        let shown = problem.to_string();
+        let object = format!("{}: ", problem.object);
+        shown
+            .split_once(&object)
+            .map_or_else(|| shown.clone(), |(_, rest)| rest.to_owned())
+    };
+    problems(&text).iter().map(rest).collect()
+}
+
+/// Cases of a file: `KIND SPEC`, then what is told of it, each line with two
+/// blanks before it; `fine` for nothing.
+#[track_caller]
+fn check_cases(cases: &str) {
+    let mut lines = cases.lines().peekable();
+    let mut count = 0;
+    while let Some(line) = lines.next() {
+        let Some((kind, spec)) = line.split_once(' ') else {
+            continue;
+        };
+        let mut expected = Vec::new();
+        while let Some(text) = lines.peek().and_then(|line| line.strip_prefix("  ")) {
+            expected.push(text.to_owned());
+            lines.next();
+        }
+        let mut told = told(kind, spec);
+        if told.is_empty() {
+            told.push("fine".to_owned());
+        }
+        assert_eq!(told, expected, "{line}");
+        count += 1;
+    }
+    assert!(count > 0, "no case");
+}
+
+#[test]
+fn a_key_of_a_later_issue_is_refused_by_name_unless_it_has_its_default() {
+    check_cases(include_str!("tests/later.txt"));
+}
+
+#[test]
+fn a_gateway_that_does_not_fit_is_refused() {
+    check_cases(include_str!("tests/gateway.txt"));
+}
+
+#[test]
+fn a_plugin_that_does_not_fit_is_refused() {
+    check_cases(include_str!("tests/plugin.txt"));
+}
+
+#[test]
+fn an_endpoint_that_does_not_fit_is_refused() {
+    check_cases(include_str!("tests/endpoint.txt"));
+}
+
+#[test]
+fn versions_must_fit_each_other() {
+    check_cases(include_str!("tests/together.txt"));
+}
+
+#[test]
+fn a_version_that_does_not_fit_is_refused() {
+    check_cases(include_str!("tests/version.txt"));
+}
+
+#[test]
+fn replicas_that_cannot_run_are_refused() {
+    check_cases(include_str!("tests/replicas.txt"));
+}
+
+fn many(count: usize, one: impl Fn(usize) -> String) -> String {
+    (0..count).map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[track_caller]
+fn assert_told(kind: &str, spec: &str, expected: &[&str]) {
+    assert_eq!(told(kind, spec), expected);
+}
+
+#[test]
+fn every_list_has_a_limit() {
+    let one = "static: {addresses: ['127.0.0.1:1']}";
+    let versions = many(7, |i| format!("{{name: ver-{i}, {one}}}"));
+    assert_told(
+        "endpoint",
+        &format!("{{versions: [{versions}]}}"),
+        &["spec.versions: 7 versions; 1 to 6"],
+    );
+    let with =
+        |key: &str, list: &str| format!("{{{key}: {list}, versions: [{{name: blue, {one}}}]}}");
+    let policies = many(17, |_| "{plugin: key-auth}".to_owned());
+    assert_told(
+        "endpoint",
+        &with("auth", &format!("{{mode: custom, policies: [{policies}]}}")),
+        &["spec.auth.policies: 17 policies; at most 16"],
+    );
+    let policies = many(17, |_| "{plugin: model-data}".to_owned());
+    assert_told(
+        "endpoint",
+        &with("collect", &format!("[{policies}]")),
+        &["spec.collect: 17 policies; at most 16"],
+    );
+    let paths = many(101, |i| format!("/p{i}"));
+    assert_told(
+        "endpoint",
+        &format!("{{versions: [{{name: blue, {one}, paths: [{paths}]}}]}}"),
+        &["spec.versions[0].paths: 101 paths; at most 100"],
+    );
+    let metrics = many(33, |i| format!("{{name: m{i}, type: counter}}"));
+    assert_told(
+        "plugin",
+        &format!("{{role: auth, source: {{file: a}}, metrics: [{metrics}]}}"),
+        &["spec.metrics: 33 metrics; at most 32"],
+    );
+    let values = many(40, |i| format!("v{i}"));
+    assert_told(
+        "plugin",
+        &format!(
+            "{{role: auth, source: {{file: a}}, metrics: [{{name: a, type: counter, labels: {{b: [{values}], c: [{values}]}}}}]}}"
+        ),
+        &["spec.metrics[0].labels: the labels make 1600 series; at most 1000"],
+    );
 }
 
 #[test]

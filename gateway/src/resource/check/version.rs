@@ -37,17 +37,7 @@ pub(super) fn version(
         CONCURRENT_REQUESTS,
         1..=100_000,
     );
-    let most = match &scale {
-        Scale::Fixed(count) => *count,
-        Scale::Auto(autoscale) => autoscale.max_replicas,
-    };
-    let room = slots
-        .saturating_mul(u64::from(most))
-        .saturating_mul(QUEUE_PER_SLOT);
-    let queue = match raw.queue_capacity {
-        None => room.min(1_000_000),
-        given => check.number(&at.key("queueCapacity"), given, room, 0..=1_000_000),
-    };
+    let queue = queue_capacity(check, at, raw, slots, &scale);
     Some(Version {
         traffic: raw.traffic.unwrap_or(Percent::ZERO),
         default,
@@ -99,6 +89,27 @@ pub(super) fn version(
         name: name?,
         runtime: runtime?,
     })
+}
+
+/// Room for waiting requests; by default some for each slot there may be.
+fn queue_capacity(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    raw: &raw::Version,
+    slots: u64,
+    scale: &Scale,
+) -> u64 {
+    let most = match scale {
+        Scale::Fixed(count) => *count,
+        Scale::Auto(autoscale) => autoscale.max_replicas,
+    };
+    let room = slots
+        .saturating_mul(u64::from(most))
+        .saturating_mul(QUEUE_PER_SLOT);
+    match raw.queue_capacity {
+        None => room.min(1_000_000),
+        given => check.number(&at.key("queueCapacity"), given, room, 0..=1_000_000),
+    }
 }
 
 fn runtime(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Version) -> Option<Runtime> {
