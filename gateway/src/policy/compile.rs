@@ -29,8 +29,9 @@ const STACK_BYTES: usize = 16 << 20;
 pub(super) struct Compiler {
     engine: Engine,
     folder: Folder,
-    /// Of the engine's version and settings: what another one made has another name.
-    settings: u64,
+    /// Ends every name here: of the engine's version and settings, so that what
+    /// another one made has another name.
+    settings: String,
     /// One compilation at a time.
     turn: Mutex<()>,
 }
@@ -39,12 +40,14 @@ impl Compiler {
     pub(super) fn new(engine: &Engine, cache: &Path) -> Result<Arc<Self>, HostError> {
         let mut settings = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut settings);
-        Ok(Arc::new(Self {
+        let compiler = Self {
             engine: engine.clone(),
             folder: Folder::open(cache)?,
-            settings: settings.finish(),
+            settings: format!("-{:016x}.cwasm", settings.finish()),
             turn: Mutex::new(()),
-        }))
+        };
+        compiler.folder.keep_only(&compiler.settings);
+        Ok(Arc::new(compiler))
     }
 
     /// What is in a component, and its code, ready to be linked; refused before
@@ -86,7 +89,7 @@ impl Compiler {
     fn make(&self, component: &[u8], inspection: &Inspection) -> Result<Component, Refusal> {
         let digest = &inspection.digest;
         let refused = |error: wasmtime::Error| Refusal::Compile(format!("{error:#}"));
-        let name = format!("{}-{:016x}.cwasm", digest.hex(), self.settings);
+        let name = format!("{}{}", digest.hex(), self.settings);
         let kept = Native::read(&self.folder, &name);
         let kept = kept.and_then(|native| native.component(&self.engine).ok());
         let compiled = if let Some(compiled) = kept {

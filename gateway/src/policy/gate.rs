@@ -1,7 +1,7 @@
 //! A bounded number of places and a bounded wait for one.
 //!
-//! Serves in arrival order, never waits longer than [`WAIT_MAX`], and never
-//! holds more than [`WAITING_MAX`] that wait. Used by `pool`.
+//! Serves in arrival order, and never holds more than [`WAITING_MAX`] that
+//! wait. Used by `pool`.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -10,8 +10,9 @@ use tokio::sync::Semaphore;
 
 use super::{FaultKind, PolicyFault};
 
-/// Longest wait; then `overload` (DESIGN §6).
-const WAIT_MAX: Duration = Duration::from_millis(20);
+/// Longest wait of an exchange; then `overload` (DESIGN §6). Collect, where no
+/// caller waits and a batch would be lost, waits as long as its call may take.
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Calls that may wait; one more is `overload` at once (DESIGN §6).
 const WAITING_MAX: usize = 64;
 
@@ -41,7 +42,7 @@ impl Gate {
 
     /// Takes a place, which [`Gate::leave`] gives back. Cancel-safe: dropped
     /// while it waits, it has taken none. Without a wait about 10 ns.
-    pub(super) async fn enter(&self) -> Result<(), PolicyFault> {
+    pub(super) async fn enter(&self, wait: Duration) -> Result<(), PolicyFault> {
         if let Ok(permit) = self.places.try_acquire() {
             permit.forget();
             return Ok(());
@@ -51,14 +52,14 @@ impl Gate {
         if waiting >= WAITING_MAX {
             return Err(overload(format!("{waiting} calls wait already")));
         }
-        match tokio::time::timeout(WAIT_MAX, self.places.acquire()).await {
+        match tokio::time::timeout(wait, self.places.acquire()).await {
             Ok(Ok(permit)) => {
                 permit.forget();
                 Ok(())
             }
             _ => Err(overload(format!(
                 "no instance within {} ms",
-                WAIT_MAX.as_millis()
+                wait.as_millis()
             ))),
         }
     }

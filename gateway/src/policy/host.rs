@@ -5,6 +5,7 @@
 //! `app`; used by `reconcile` and `admin`.
 
 use std::fmt;
+use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -131,7 +132,9 @@ impl Host {
     /// [`Refusal`] where it is no component of the contract, or imports what is
     /// not granted.
     pub fn inspect(&self, component: &[u8]) -> Result<Inspection, Refusal> {
-        inspect(component)
+        // The parser is made for hostile input; a panic must stay a refusal.
+        catch_unwind(|| inspect(component))
+            .unwrap_or_else(|_| Err(Refusal::Invalid("it broke the parser".to_owned())))
     }
 
     /// Inspects, compiles off the path and links.

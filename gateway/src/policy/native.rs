@@ -79,6 +79,22 @@ impl Folder {
         Ok(Self(folder))
     }
 
+    /// Removes what another version of the gateway made, or left half made.
+    pub(super) fn keep_only(&self, ending: &str) {
+        let Ok(files) = rustix::fs::Dir::read_from(&self.0) else {
+            return;
+        };
+        for name in files.flatten() {
+            let name = name.file_name();
+            let bytes = name.to_bytes();
+            let stale = bytes.ends_with(b".cwasm") || bytes.ends_with(b".part");
+            if stale && !bytes.ends_with(ending.as_bytes()) {
+                // It is only room on the disk.
+                let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::empty());
+            }
+        }
+    }
+
     fn file(&self, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?;

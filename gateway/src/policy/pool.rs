@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::engine::INSTANCES_MAX;
-use super::gate::{Gate, overload};
+use super::gate::{Gate, WAIT_MAX, overload};
 use super::instance::{Instance, NotMade};
 use super::{Policy, PolicyFault};
 use crate::metrics::{self, Gauge};
+use crate::resource::Role;
 
 /// How long an instance may lie idle; making one anew costs 12 to 50 µs.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -229,7 +230,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Waits for its turn, at most 20 ms twice, and takes or makes an instance.
+    /// Waits for its turn and a seat, and takes or makes an instance.
     pub(super) async fn take(policy: Arc<Policy>) -> Result<Self, PolicyFault> {
         let mut ticket = Ticket {
             worker: metrics::worker(),
@@ -237,11 +238,16 @@ impl Lease {
             turn: false,
             seat: false,
         };
+        let spec = ticket.policy.loaded.spec();
+        let wait = match spec.role {
+            Role::Auth | Role::Split => WAIT_MAX,
+            Role::Collect => spec.limits.timeout,
+        };
         let policy = &ticket.policy;
-        policy.loaded.turns(ticket.worker).enter().await?;
+        policy.loaded.turns(ticket.worker).enter(wait).await?;
         ticket.turn = true;
         let policy = &ticket.policy;
-        policy.pool.seats.enter().await?;
+        policy.pool.seats.enter(wait).await?;
         ticket.seat = true;
         let policy = &ticket.policy;
         let instance = match policy.pool.take(ticket.worker) {

@@ -176,6 +176,13 @@ async fn a_torn_or_foreign_file_of_the_cache_is_compiled_again() {
         .unwrap()
         .path();
     let whole = std::fs::read(&file).unwrap();
+    // What another version left is removed at the next start.
+    let old = folder.join("aa-0000000000000000.cwasm");
+    std::fs::write(&old, b"old").unwrap();
+    let engine = engine::on_demand().unwrap();
+    compile::Compiler::new(&engine, &folder).unwrap();
+    assert!(!old.exists());
+    std::fs::write(&file, &whole).unwrap();
     // Torn: the hash at its end does not fit.
     std::fs::write(&file, &whole[..whole.len() - 5]).unwrap();
     drop(load().await);
