@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::wire::Wire;
@@ -59,6 +60,7 @@ pub type Sending = Pin<Box<dyn Future<Output = Result<Response, Unsent>>>>;
 #[derive(Debug)]
 pub struct Link {
     sender: SendRequest<Upload>,
+    driver: AbortHandle,
     wire: Wire,
     idle: Arc<AtomicU32>,
     idle_max: u32,
@@ -86,6 +88,9 @@ impl Drop for Link {
         if !self.sender.is_closed() {
             self.wire.close();
         }
+        // Its task may wait for the rest of a request that will never come, or
+        // to write where nothing can be written: nothing would wake it.
+        self.driver.abort();
     }
 }
 
@@ -179,13 +184,14 @@ impl Pool {
             .handshake(TokioIo::new(wire.clone()))
             .await
             .map_err(|error| UpstreamError::Connect(describe(&error)))?;
-        self.tasks.spawn_local(async move {
+        let driver = self.tasks.spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = %describe(&error), "a connection to a replica ended");
             }
         });
         Ok(Link {
             sender,
+            driver: driver.abort_handle(),
             wire,
             idle: Arc::clone(&peer.idle),
             idle_max: peer.idle_max,
