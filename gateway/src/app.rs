@@ -18,6 +18,7 @@ use crate::exchange::Shared;
 use crate::identity::Key;
 use crate::listen;
 use crate::log::{Lines, Rotation, Target};
+use crate::memory::{self, Memory};
 use crate::metrics::{self, Metrics};
 use crate::outbox::{self, Inbox};
 use crate::reconcile::status::ListenerStatus;
@@ -99,9 +100,11 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         outbox,
         access: up.access_log()?,
         limits: Arc::new(config.limits.clone()),
+        memory: Arc::new(Memory::new(config.limits.memory)),
         trusted_proxies: config.trusted_proxies.clone(),
         tasks: Tasks::new(),
     });
+    drop(tasks.spawn(watch_memory(Arc::clone(&shared.memory), tasks.clone())));
     let result = up
         .serve(
             &set,
@@ -271,6 +274,24 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Measures the process until the gateway stops.
+async fn watch_memory(memory: Arc<Memory>, tasks: Tasks) {
+    let mut looks = tokio::time::interval(memory::LOOK);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = tasks.stopped() => return,
+        }
+        match memory.take(memory::used()) {
+            Some(true) => {
+                tracing::warn!("past {} bytes of memory: no new exchange", memory.limit());
+            }
+            Some(false) => tracing::warn!("new exchanges are taken again"),
+            None => {}
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::units::Interval;
 
 mod connect;
 mod logs;
+pub mod plan;
 mod plugin;
 mod show;
 
@@ -47,6 +48,8 @@ pub enum Verb {
     Logs(Logs),
     /// List endpoints or plugins, or show one.
     Get(Get),
+    /// How many replicas a load needs.
+    Plan(plan::Plan),
     /// Show the gateway: listeners, endpoints, plugins, warnings.
     Status {
         /// Where the gateway is.
@@ -379,6 +382,10 @@ async fn act(verb: Verb) -> Result<(), Failure> {
                 Some(name) => show::one(&gateway, kind, &name, get.output).await,
             }
         }
+        Verb::Plan(plan) => match &plan.endpoint {
+            None => plan::given(&plan),
+            Some(endpoint) => plan::running(&Gateway::find(&plan.to)?, endpoint).await,
+        },
         Verb::Status { to, output } => show::status(&Gateway::find(&to)?, output).await,
     }
 }

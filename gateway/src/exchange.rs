@@ -18,6 +18,7 @@ use ipnet::IpNet;
 
 use crate::fault::Fault;
 use crate::log::Lines;
+use crate::memory::Memory;
 use crate::metrics::{ExchangeMetrics, Metrics};
 use crate::outbox::Outbox;
 use crate::policy::Grants;
@@ -92,6 +93,8 @@ pub struct Shared {
     pub access: Option<Lines>,
     /// Limits of callers and replicas.
     pub limits: Arc<Limits>,
+    /// Whether the process is past its memory limit.
+    pub memory: Arc<Memory>,
     /// Networks whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Tasks of the workers; stopping means draining.

@@ -10,6 +10,7 @@ pub mod event;
 pub mod fault;
 pub mod id;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod name;
 pub mod shutdown;

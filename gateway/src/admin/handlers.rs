@@ -50,6 +50,7 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         Action::Endpoints => page(control.endpoints(), &call.query),
         Action::Endpoint => json(StatusCode::OK, &control.endpoint(name)?),
         Action::Keys => json(StatusCode::OK, &control.endpoint_keys(name)?),
+        Action::Load => json(StatusCode::OK, &control.load(name)?),
         Action::Logs => logs(api, &call),
         Action::Plugins => page(control.plugins(), &call.query),
         Action::Plugin => json(StatusCode::OK, &control.plugin(name)?),

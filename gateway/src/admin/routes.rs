@@ -27,6 +27,8 @@ pub(super) enum Action {
     Endpoint,
     /// An endpoint's keys.
     Keys,
+    /// The last hour of an endpoint.
+    Load,
     /// What an endpoint's replicas wrote.
     Logs,
     /// All plugins.
@@ -120,7 +122,7 @@ const fn post(path: &'static str, action: Action, body: Takes, summary: &'static
 }
 
 /// All rows.
-pub(super) static TABLE: [Route; 14] = [
+pub(super) static TABLE: [Route; 15] = [
     open("/healthz", Action::Health, "The process answers"),
     open(
         "/readyz",
@@ -146,6 +148,12 @@ pub(super) static TABLE: [Route; 14] = [
         Action::Keys,
         &[],
         "The keys of an endpoint",
+    ),
+    get(
+        "/v1/endpoints/{name}/load",
+        Action::Load,
+        &[],
+        "The last hour's load of an endpoint, by minute",
     ),
     get(
         "/v1/endpoints/{name}/logs",

@@ -50,6 +50,9 @@ pub(super) fn admit(ledger: &mut Ledger, parts: Parts) -> Result<Admitted, Fault
     if worker.shared.tasks.stopping() {
         return Err(Fault::Draining);
     }
+    if worker.shared.memory.over() {
+        return Err(Fault::OutOfMemory);
+    }
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Fault::MethodNotAllowed(parts.method.to_string()));
     }

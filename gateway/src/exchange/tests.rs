@@ -220,6 +220,7 @@ impl Rig {
             outbox,
             access: Some(access),
             limits: Arc::new(setup.limits),
+            memory: Arc::new(crate::memory::Memory::new(None)),
             trusted_proxies: Vec::new(),
             tasks: Tasks::new(),
         }));

@@ -192,3 +192,42 @@ pub struct Swapped {
     /// What decided before.
     pub previous_digest: Option<String>,
 }
+
+/// One minute of a version's load.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadMinute {
+    /// How many minutes ago it was; 0 is the running one.
+    pub ago: u32,
+    /// Requests that came.
+    pub requests: u64,
+    /// Requests that ended.
+    pub finished: u64,
+    /// For how long those held their slots, summed up.
+    pub held_seconds: f64,
+    /// The most that ran and waited at one moment.
+    pub peak: u32,
+}
+
+/// The last hour of a version, by minute.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionLoad {
+    /// Its name.
+    pub name: Name,
+    /// Requests one replica runs at once.
+    pub max_concurrent_requests: u32,
+    /// Share of slots that should be busy, in percent; 100 where it does not scale.
+    pub target_utilization: f64,
+    /// Replicas there should be.
+    pub replicas: u32,
+    /// The oldest first.
+    pub minutes: Vec<LoadMinute>,
+}
+
+/// `GET /v1/endpoints/{e}/load`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EndpointLoad {
+    /// By version, in the resource's order.
+    pub versions: Vec<VersionLoad>,
+}

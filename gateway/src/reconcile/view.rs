@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::status::{
-    Condition, EndpointCounts, EndpointStatus, GatewayStatus, PluginStatus, PluginSummary, State,
+    Condition, EndpointCounts, EndpointLoad, EndpointStatus, GatewayStatus, LoadMinute,
+    PluginStatus, PluginSummary, State, VersionLoad,
 };
-use super::{Control, ControlError, RunningEndpoint, RunningPlugin};
+use super::{Control, ControlError, RunningEndpoint, RunningPlugin, RunningVersion};
 use crate::identity::KeyPair;
-use crate::resource::{Plugin, PluginSource};
+use crate::resource::{Plugin, PluginSource, Scale};
 use crate::runtime::{LogLine, LogQuery};
 use crate::split;
+use crate::units::Percent;
 
 /// A resource for a plugin that no file describes.
 pub(super) fn shipped_document(spec: &Plugin) -> Value {
@@ -108,6 +110,29 @@ impl RunningEndpoint {
     }
 }
 
+impl RunningVersion {
+    fn load(&self) -> VersionLoad {
+        let target = match &self.spec.scale {
+            Scale::Auto(autoscale) => autoscale.target_utilization,
+            Scale::Fixed(_) => Percent::ALL,
+        };
+        let minute = |one: crate::fleet::load::Minute| LoadMinute {
+            ago: one.ago,
+            requests: one.requests,
+            finished: one.finished,
+            held_seconds: one.held.as_secs_f64(),
+            peak: one.peak,
+        };
+        VersionLoad {
+            name: self.spec.name.clone(),
+            max_concurrent_requests: self.spec.max_concurrent_requests.get(),
+            target_utilization: f64::from(u32::try_from(target.hundredths()).unwrap_or(0)) / 100.0,
+            replicas: self.state.lock().wanted(),
+            minutes: self.fleet.load().into_iter().map(minute).collect(),
+        }
+    }
+}
+
 impl Control {
     fn shown_plugin(&self, plugin: &RunningPlugin) -> Value {
         let active = plugin
@@ -182,6 +207,18 @@ impl Control {
     /// 404.
     pub fn endpoint(&self, name: &str) -> Result<Value, ControlError> {
         Ok(self.endpoint_running(name)?.shown())
+    }
+
+    /// The last hour's load of an endpoint, from its fleets.
+    ///
+    /// # Errors
+    ///
+    /// 404.
+    pub fn load(&self, name: &str) -> Result<EndpointLoad, ControlError> {
+        let endpoint = self.endpoint_running(name)?;
+        Ok(EndpointLoad {
+            versions: endpoint.versions.iter().map(|one| one.load()).collect(),
+        })
     }
 
     /// Every plugin with its status, by name.
