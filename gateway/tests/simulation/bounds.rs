@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::page::{Compared, compared};
 use crate::rule::Kind;
-use crate::scenarios::failing;
-use crate::world::Manner;
+use crate::scenarios::{Manner, failing};
 
 /// The default `maxQueueWait` is shorter than a start: there some must go.
 const IMPATIENT: &str = "step, 500 ms";

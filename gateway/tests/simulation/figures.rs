@@ -14,12 +14,8 @@ pub(crate) struct Second {
     pub(crate) need: f64,
     /// Ready replicas.
     pub(crate) ready: u32,
-    /// Wanted ones.
-    pub(crate) wanted: u32,
     /// All there were, starting and draining ones too.
     pub(crate) held: u32,
-    /// Requests that waited.
-    pub(crate) queued: u32,
 }
 
 /// See the module.

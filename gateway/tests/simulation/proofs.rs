@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::rule::Kind;
+use crate::scenarios::Scenario;
 use crate::traffic::Traffic;
-use crate::world::{PROBE, Scenario};
+use crate::world::PROBE;
 
 /// Eight callers at once on a model of 1 s, from second 10.3 to second 60.3.
 fn eight_callers() -> Scenario {

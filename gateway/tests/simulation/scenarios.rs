@@ -1,10 +1,125 @@
 //! The scenarios: traffic that changes, and replicas that do not do as they
 //! should.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use tidegate::fleet::roster::Rules;
+use tidegate::scale::Bounds;
+use tidegate::units::Percent;
+
+use crate::figures::Figures;
+use crate::rule::Kind;
 use crate::traffic::Traffic;
-use crate::world::{Manner, Scenario};
+use crate::world::World;
+
+/// How a replica behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// As it should.
+    Good,
+    /// Takes ten times as long.
+    Slow,
+    /// Never answers.
+    Hangs,
+    /// Answers 500 in 5 ms.
+    Errors,
+    /// Closes every connection after 2 ms.
+    Closes,
+    /// Is killed after two minutes, with what runs on it, and so is the one that
+    /// is started in its place.
+    Killed,
+    /// Never becomes ready.
+    NeverReady,
+    /// Answers 503 in 5 ms while it runs two requests already.
+    Overloads,
+}
+
+/// A scenario. Times are in seconds of virtual time.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) length: f64,
+    pub(crate) traffic: Traffic,
+    pub(crate) service: Duration,
+    /// From the order for a replica to its own readiness.
+    pub(crate) start: Duration,
+    pub(crate) slots: u32,
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+    pub(crate) max_queue_wait: Duration,
+    pub(crate) queue_capacity: usize,
+    pub(crate) cold_start_wait: Option<Duration>,
+    pub(crate) scale_to_zero_after: Duration,
+    pub(crate) scale_down_delay: Duration,
+    pub(crate) scoring_timeout: Duration,
+    /// Of the first replica; the others are good.
+    pub(crate) manner: Manner,
+    /// Whether outcomes are told, so that replicas are ejected.
+    pub(crate) breaker: bool,
+}
+
+impl Scenario {
+    /// A version with the defaults of SEMANTICS §4, but for a queue wait of 30 s.
+    pub(crate) fn new(
+        name: &'static str,
+        about: &'static str,
+        length: f64,
+        traffic: Traffic,
+    ) -> Self {
+        Self {
+            name,
+            about,
+            length,
+            traffic,
+            service: Duration::from_millis(250),
+            start: Duration::from_secs(5),
+            slots: 1,
+            min: 1,
+            max: 100,
+            max_queue_wait: Duration::from_secs(30),
+            queue_capacity: 1_000,
+            cold_start_wait: None,
+            scale_to_zero_after: Duration::from_secs(300),
+            scale_down_delay: Duration::from_secs(60),
+            scoring_timeout: Duration::from_secs(60),
+            manner: Manner::Good,
+            breaker: true,
+        }
+    }
+
+    fn slots(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.slots).unwrap_or(NonZeroU32::MIN)
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            slots: self.slots(),
+            queue_capacity: self.queue_capacity,
+            max_queue_wait: self.max_queue_wait,
+            cold_start_wait: self.cold_start_wait,
+            warm_up: Duration::ZERO,
+            replicas_max: self.max,
+        }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            min: self.min,
+            max: self.max,
+            slots: self.slots(),
+            target: Percent::from_percent(70).unwrap_or(Percent::ALL),
+            scale_down_delay: self.scale_down_delay,
+            scale_to_zero_after: self.scale_to_zero_after,
+        }
+    }
+
+    /// Runs it under a rule.
+    pub(crate) fn run(&self, kind: Kind) -> Figures {
+        World::new(self, kind).run()
+    }
+}
 
 fn rate(points: &[(f64, f64)]) -> Traffic {
     Traffic::Rate(points.to_vec())
@@ -23,11 +138,6 @@ pub(crate) fn scaled() -> Vec<Scenario> {
         to_zero(),
         large(),
     ]
-}
-
-/// The one of this name.
-pub(crate) fn named(name: &str) -> Option<Scenario> {
-    scaled().into_iter().find(|scenario| scenario.name == name)
 }
 
 fn step() -> Scenario {

@@ -8,126 +8,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use tidegate::breaker::Outcome;
-use tidegate::fleet::roster::{Asked, Handed, Refusal, Roster, Rules, Seat};
+use tidegate::fleet::roster::{Asked, Handed, Refusal, Roster, Seat};
 use tidegate::queue::Ticket;
-use tidegate::scale::{Bounds, Load};
-use tidegate::units::Percent;
+use tidegate::scale::Load;
 
 use crate::figures::{Figures, Second};
 use crate::rule::{Kind, Rule, Seen};
-use crate::traffic::{Chance, Traffic};
-
-/// How a replica behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// As it should.
-    Good,
-    /// Takes ten times as long.
-    Slow,
-    /// Never answers.
-    Hangs,
-    /// Answers 500 in 5 ms.
-    Errors,
-    /// Closes every connection after 2 ms.
-    Closes,
-    /// Is killed after two minutes, with what runs on it, and so is the one that
-    /// is started in its place.
-    Killed,
-    /// Never becomes ready.
-    NeverReady,
-    /// Answers 503 in 5 ms while it runs two requests already.
-    Overloads,
-}
-
-/// A scenario. Times are in seconds of virtual time.
-#[derive(Debug, Clone)]
-pub(crate) struct Scenario {
-    pub(crate) name: &'static str,
-    pub(crate) about: &'static str,
-    pub(crate) length: f64,
-    pub(crate) traffic: Traffic,
-    pub(crate) service: Duration,
-    /// From the order for a replica to its own readiness.
-    pub(crate) start: Duration,
-    pub(crate) slots: u32,
-    pub(crate) min: u32,
-    pub(crate) max: u32,
-    pub(crate) max_queue_wait: Duration,
-    pub(crate) queue_capacity: usize,
-    pub(crate) cold_start_wait: Option<Duration>,
-    pub(crate) scale_to_zero_after: Duration,
-    pub(crate) scale_down_delay: Duration,
-    pub(crate) scoring_timeout: Duration,
-    /// Of the first replica; the others are good.
-    pub(crate) manner: Manner,
-    /// Whether outcomes are told, so that replicas are ejected.
-    pub(crate) breaker: bool,
-}
-
-impl Scenario {
-    /// A version with the defaults of SEMANTICS §4, but for a queue wait of 30 s.
-    pub(crate) fn new(
-        name: &'static str,
-        about: &'static str,
-        length: f64,
-        traffic: Traffic,
-    ) -> Self {
-        Self {
-            name,
-            about,
-            length,
-            traffic,
-            service: Duration::from_millis(250),
-            start: Duration::from_secs(5),
-            slots: 1,
-            min: 1,
-            max: 100,
-            max_queue_wait: Duration::from_secs(30),
-            queue_capacity: 1_000,
-            cold_start_wait: None,
-            scale_to_zero_after: Duration::from_secs(300),
-            scale_down_delay: Duration::from_secs(60),
-            scoring_timeout: Duration::from_secs(60),
-            manner: Manner::Good,
-            breaker: true,
-        }
-    }
-
-    fn slots(&self) -> NonZeroU32 {
-        NonZeroU32::new(self.slots).unwrap_or(NonZeroU32::MIN)
-    }
-
-    fn rules(&self) -> Rules {
-        Rules {
-            slots: self.slots(),
-            queue_capacity: self.queue_capacity,
-            max_queue_wait: self.max_queue_wait,
-            cold_start_wait: self.cold_start_wait,
-            warm_up: Duration::ZERO,
-            replicas_max: self.max,
-        }
-    }
-
-    fn bounds(&self) -> Bounds {
-        Bounds {
-            min: self.min,
-            max: self.max,
-            slots: self.slots(),
-            target: Percent::from_percent(70).unwrap_or(Percent::ALL),
-            scale_down_delay: self.scale_down_delay,
-            scale_to_zero_after: self.scale_to_zero_after,
-        }
-    }
-
-    /// Runs it under a rule.
-    pub(crate) fn run(&self, kind: Kind) -> Figures {
-        World::new(self, kind).run()
-    }
-}
+use crate::scenarios::{Manner, Scenario};
+use crate::traffic::Chance;
 
 /// The runtime looks at a replica that starts this often (SEMANTICS §4).
 pub(crate) const PROBE: Duration = Duration::from_millis(100);
@@ -161,7 +52,7 @@ struct Replica {
     draining: bool,
 }
 
-struct World<'a> {
+pub(crate) struct World<'a> {
     scenario: &'a Scenario,
     base: Instant,
     now: Duration,
@@ -189,7 +80,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(scenario: &'a Scenario, kind: Kind) -> Self {
+    pub(crate) fn new(scenario: &'a Scenario, kind: Kind) -> Self {
         let base = Instant::now();
         let bounds = scenario.bounds();
         let wanted = if let Kind::Fixed(count) = kind {
@@ -246,7 +137,7 @@ impl<'a> World<'a> {
         self.events.push(Reverse((at, self.order, event)));
     }
 
-    fn run(mut self) -> Figures {
+    pub(crate) fn run(mut self) -> Figures {
         let mut chance = Chance(7);
         for second in self
             .scenario
@@ -523,9 +414,7 @@ impl<'a> World<'a> {
             self.figures.second(Second {
                 need: self.concurrency,
                 ready: sums.ready,
-                wanted: self.wanted,
                 held,
-                queued: sums.queued,
             });
             self.concurrency = 0.0;
             self.busy = 0.0;
