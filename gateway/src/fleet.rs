@@ -327,6 +327,14 @@ impl Fleet {
         counts
     }
 
+    /// Whether a request could be answered, and the sums as they were left:
+    /// one short lock, for each candidate of each exchange.
+    #[must_use]
+    pub fn look(&self) -> (bool, Counts) {
+        let state = self.state.lock();
+        (state.roster.can_answer(), state.counts())
+    }
+
     /// Every replica.
     #[must_use]
     pub fn replicas(&self) -> Vec<ReplicaStatus> {

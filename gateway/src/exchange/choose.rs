@@ -16,10 +16,12 @@ use super::ledger::{Kept, Ledger, Place};
 use super::outlive::outlive;
 use super::route::Routed;
 use crate::fault::Fault;
+use crate::fleet::Counts;
 use crate::policy::{Candidate, KeptFacts, Policy};
 use crate::resource::{OnFailure, Role};
 use crate::split::{self, Share};
 use crate::table::{Entry, SplitPolicy, VersionEntry};
+use crate::units::Percent;
 
 /// Output of this step; input of `forward`. Holds the version and no longer
 /// its endpoint's entry.
@@ -92,13 +94,13 @@ async fn by_policy(
     entry: &Entry,
     tags: &mut Vec<(String, String)>,
 ) -> Result<Arc<VersionEntry>, Fault> {
-    let weights = weights(entry);
+    let seen = look(ledger, entry);
     let draw = ledger.worker().chance.draw();
     let reason = match &entry.split {
         SplitPolicy::Missing(reason) => reason.clone(),
         SplitPolicy::Ask(policy) => {
             let began = Instant::now();
-            let choice = ask(ledger, routed, policy, draw, candidates(entry, &weights)).await;
+            let choice = ask(ledger, routed, policy, draw, candidates(entry, &seen)).await;
             ledger.deciding += began.elapsed();
             match choice {
                 Ok(choice) => {
@@ -119,7 +121,7 @@ async fn by_policy(
         OnFailure::Refuse => Err(Fault::PolicyFailed(reason)),
         OnFailure::Weights => {
             tracing::debug!(endpoint = %entry.spec.name, reason, "the weights decide");
-            by_weights(entry, &weights, draw)
+            by_weights(entry, &seen, draw)
         }
     }
 }
@@ -140,9 +142,9 @@ async fn ask(
 }
 
 /// The host's own choice: the same rule as `weighted-split`'s.
-fn by_weights(entry: &Entry, weights: &[u32], draw: u64) -> Result<Arc<VersionEntry>, Fault> {
+fn by_weights(entry: &Entry, seen: &[Seen], draw: u64) -> Result<Arc<VersionEntry>, Fault> {
     let names = entry.versions.iter().map(|one| one.spec.name.as_str());
-    let pairs: Vec<(&str, u32)> = names.zip(weights.iter().copied()).collect();
+    let pairs: Vec<(&str, u32)> = names.zip(seen.iter().map(|one| one.weight)).collect();
     let place = split::rendezvous(draw, &pairs);
     let version = place.and_then(|place| entry.versions.get(place));
     let default = || entry.versions.iter().find(|one| one.spec.default);
@@ -153,34 +155,62 @@ fn by_weights(entry: &Entry, weights: &[u32], draw: u64) -> Result<Arc<VersionEn
         .ok_or_else(|| Fault::Internal("an endpoint without versions".to_owned()))
 }
 
-/// Shares after the remainder went to the default and those of versions that
-/// cannot answer were moved, counted at the versions that lost theirs.
-fn weights(entry: &Entry) -> Vec<u32> {
-    let share = |version: &Arc<VersionEntry>| Share {
-        weight: version.spec.traffic,
-        is_default: version.spec.default,
-        can_answer: version.fleet.can_answer(),
-    };
-    let shares: Vec<Share> = entry.versions.iter().map(share).collect();
-    split::effective(&shares)
+/// What an exchange sees of a version before one is chosen.
+struct Seen {
+    can_answer: bool,
+    counts: Counts,
+    weight: u32,
 }
 
-fn candidates(entry: &Entry, weights: &[u32]) -> Vec<Candidate> {
-    let candidate = |(version, weight): (&Arc<VersionEntry>, &u32)| {
-        let counts = version.fleet.counts();
-        Candidate {
-            version: version.spec.name.clone(),
-            weight: *weight,
-            kind: version.spec.kind,
-            is_default: version.spec.default,
-            replicas_ready: counts.ready,
-            slots_free: counts.free,
-            queued: counts.queued,
-            latency_ms_p50: 0,
-            errors_per_10k: 0,
+/// Looks at every version once: its share is what it has after the remainder
+/// went to the default and those of versions that cannot answer were moved.
+fn look(ledger: &Ledger, entry: &Entry) -> Vec<Seen> {
+    let seen = |version: &Arc<VersionEntry>| {
+        let (can_answer, counts) = version.fleet.look();
+        Seen {
+            can_answer,
+            counts,
+            weight: 0,
         }
     };
-    entry.versions.iter().zip(weights).map(candidate).collect()
+    let mut seen: Vec<Seen> = entry.versions.iter().map(seen).collect();
+    let share = |(version, seen): (&Arc<VersionEntry>, &Seen)| Share {
+        weight: version.spec.traffic,
+        is_default: version.spec.default,
+        can_answer: seen.can_answer,
+    };
+    let shares: Vec<Share> = entry.versions.iter().zip(&seen).map(share).collect();
+    for (seen, weight) in seen.iter_mut().zip(split::effective(&shares)) {
+        seen.weight = weight;
+    }
+    for (version, seen) in entry.versions.iter().zip(&seen) {
+        if !seen.can_answer && seen.weight == 0 && version.spec.traffic > Percent::ZERO {
+            let labels = [entry.spec.name.as_str(), version.spec.name.as_str()];
+            ledger
+                .worker()
+                .shared
+                .metrics
+                .moved_shares
+                .with(&labels)
+                .inc();
+        }
+    }
+    seen
+}
+
+fn candidates(entry: &Entry, seen: &[Seen]) -> Vec<Candidate> {
+    let candidate = |(version, seen): (&Arc<VersionEntry>, &Seen)| Candidate {
+        version: version.spec.name.clone(),
+        weight: seen.weight,
+        kind: version.spec.kind,
+        is_default: version.spec.default,
+        replicas_ready: seen.counts.ready,
+        slots_free: seen.counts.free,
+        queued: seen.counts.queued,
+        latency_ms_p50: 0,
+        errors_per_10k: 0,
+    };
+    entry.versions.iter().zip(seen).map(candidate).collect()
 }
 
 /// Draws which of the version's collect policies keep this exchange, and keeps

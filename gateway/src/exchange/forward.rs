@@ -53,7 +53,6 @@ struct Failed {
 struct Outbound<'a> {
     field: Field<'a>,
     uploading: &'a Uploading,
-    limit: u64,
     retriable: bool,
 }
 
@@ -93,7 +92,6 @@ pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answe
             finish: version.spec.caller_gone == CallerGone::Finish,
         },
         uploading: &uploading,
-        limit,
         retriable: chosen.admitted.parts.method.is_idempotent(),
     };
     let model_errors_as_502 = chosen.model_errors_as_502;
@@ -247,7 +245,10 @@ async fn fly(
                 return ended(Err(lost()));
             };
             if let Some(fault) = outbound.uploading.failed() {
-                return ended(Err(no_again(blame_caller(fault, outbound.limit))));
+                return ended(Err(no_again(blame_caller(
+                    fault,
+                    outbound.uploading.limit(),
+                ))));
             }
             match why {
                 NoAnswer::Late(late) => ended(Err(no_again(too_late(
@@ -309,7 +310,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-fn blame_caller(fault: UploadFault, limit: u64) -> Fault {
+/// The fault of a caller's body that cannot be sent on.
+pub(super) fn blame_caller(fault: UploadFault, limit: u64) -> Fault {
     match fault {
         UploadFault::TooLarge => Fault::BodyTooLarge(limit),
         UploadFault::Gone => Fault::CallerGone,

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::body::{Body, BrokenOff};
 use super::choose;
-use super::forward::Answered;
+use super::forward::{self, Answered};
 use super::head::{self, DEPLOYMENT, X_MS_CLIENT_REQUEST_ID, X_MS_REQUEST_ID, X_REQUEST_ID};
 use super::ledger::Ledger;
 use super::problem;
@@ -167,8 +167,13 @@ impl Answer {
                 Poll::Ready(Some(Ok(self.pass(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
+                // Both directions end where one breaks: who broke it?
+                if let Some(fault) = self.uploading.failed() {
+                    let fault = forward::blame_caller(fault, self.uploading.limit());
+                    return self.break_off(&fault, None, "the caller's body failed");
+                }
                 let fault = Fault::ReplicaFailed(error.to_string());
-                self.break_off(&fault, Outcome::TransportError, "the replica failed")
+                self.break_off(&fault, Some(Outcome::TransportError), "the replica failed")
             }
             Poll::Ready(None) => {
                 self.end();
@@ -219,14 +224,14 @@ impl Answer {
             return Poll::Pending;
         }
         let fault = Fault::ScoringTimeout(timeout);
-        self.break_off(&fault, Outcome::Timeout, "the replica fell silent")
+        self.break_off(&fault, Some(Outcome::Timeout), "the replica fell silent")
     }
 
     /// Breaks the stream off: connection first, then the slot, then the record.
     fn break_off(
         &mut self,
         fault: &Fault,
-        outcome: Outcome,
+        outcome: Option<Outcome>,
         why: &'static str,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if let Some(held) = self.held.take() {
@@ -237,7 +242,10 @@ impl Answer {
             } = held;
             drop(incoming);
             drop(link);
-            slot.outcome(outcome);
+            if let Some(outcome) = outcome {
+                slot.outcome(outcome);
+            }
+            drop(slot);
         }
         let mut event = None;
         if let Some(mut ledger) = self.ledger.take() {

@@ -21,14 +21,17 @@ use crate::fleet::{Fleet, FleetSettings};
 use crate::id::ReplicaId;
 use crate::log::{Rotation, Target};
 use crate::name::Name;
+use crate::policy::Policy;
 use crate::resource::{
     Auth, AuthMode, Binding, CallerGone, Endpoint, OnFailure, Probe, Runtime, Scale, Split, Version,
 };
-use crate::table::{AuthPolicies, Entry, Paths, SplitPolicy, VersionEntry};
+use crate::table::{AuthPolicies, CollectEntry, Entry, Paths, SplitPolicy, VersionEntry};
 use crate::units::Percent;
 
 mod callers;
 mod heads;
+mod http2;
+mod policies;
 mod replicas;
 
 /// Long enough for anything on loopback, short enough to fail soon.
@@ -176,6 +179,10 @@ struct Setup {
     endpoint: Endpoint,
     limits: Limits,
     slots: u32,
+    auth: Vec<Arc<Policy>>,
+    split: Option<Arc<Policy>>,
+    collect: Vec<CollectEntry>,
+    http2: bool,
 }
 
 impl Setup {
@@ -189,6 +196,7 @@ struct Rig {
     address: SocketAddr,
     fleet: Arc<Fleet>,
     worker: Rc<Worker>,
+    inbox: RefCell<crate::outbox::Inbox>,
     log: std::path::PathBuf,
     _dir: tempfile::TempDir,
 }
@@ -204,16 +212,20 @@ impl Rig {
             endpoint: endpoint(),
             limits: limits(),
             slots: 1,
+            auth: Vec::new(),
+            split: None,
+            collect: Vec::new(),
+            http2: false,
         };
         change(&mut setup);
         let metrics = Metrics::new().unwrap();
         let fleet = fleet(&setup, &metrics, replicas);
         let table = Arc::new(Table::default());
-        table.put(entry(&setup.endpoint, &fleet, &metrics));
+        table.put(entry(&setup, &fleet, &metrics));
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("access.log");
         let access = Lines::open(Target::File(log.clone()), Rotation::default()).unwrap();
-        let (outbox, _inbox) = crate::outbox::outbox(&metrics);
+        let (outbox, inbox) = crate::outbox::outbox(&metrics);
         let worker = Worker::new(Arc::new(Shared {
             table,
             metrics,
@@ -226,11 +238,12 @@ impl Rig {
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        Tasks::new().spawn_local(accept(listener, Rc::clone(&worker)));
+        Tasks::new().spawn_local(accept(listener, Rc::clone(&worker), setup.http2));
         Self {
             address,
             fleet,
             worker,
+            inbox: RefCell::new(inbox),
             log,
             _dir: dir,
         }
@@ -306,11 +319,11 @@ fn request(method: &str, path: &str, fields: &str, body: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\n{rest}")
 }
 
-async fn accept(listener: TcpListener, worker: Rc<Worker>) {
+async fn accept(listener: TcpListener, worker: Rc<Worker>, http2: bool) {
     loop {
         let (stream, peer) = listener.accept().await.unwrap();
         let local = stream.local_addr().unwrap();
-        let connection = Rc::new(Connection::new(peer, local, None, false));
+        let connection = Rc::new(Connection::new(peer, local, None, http2));
         let worker = Rc::clone(&worker);
         Tasks::new().spawn_local(async move {
             let service = service_fn(move |request| {
@@ -318,7 +331,24 @@ async fn accept(listener: TcpListener, worker: Rc<Worker>) {
                 async move { Ok::<_, std::convert::Infallible>(answer.await) }
             });
             let io = TokioIo::new(stream);
-            let _broken = http1::Builder::new().serve_connection(io, service).await;
+            let _broken = if http2 {
+                let builder = hyper::server::conn::http2::Builder::new(OnWorker);
+                builder.serve_connection(io, service).await
+            } else {
+                http1::Builder::new().serve_connection(io, service).await
+            };
+        });
+    }
+}
+
+/// Runs what hyper spawns on this thread.
+#[derive(Clone)]
+struct OnWorker;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for OnWorker {
+    fn execute(&self, future: F) {
+        Tasks::new().spawn_local(async move {
+            future.await;
         });
     }
 }
@@ -418,22 +448,28 @@ fn fleet(setup: &Setup, metrics: &Metrics, replicas: &[&Replica]) -> Arc<Fleet> 
     fleet
 }
 
-fn entry(endpoint: &Endpoint, fleet: &Arc<Fleet>, metrics: &Metrics) -> Arc<Entry> {
+fn entry(setup: &Setup, fleet: &Arc<Fleet>, metrics: &Metrics) -> Arc<Entry> {
+    let endpoint = &setup.endpoint;
     let version = |spec: &Version| {
         Arc::new(VersionEntry {
             spec: Arc::new(spec.clone()),
             paths: Paths::new(&spec.paths),
             fleet: Arc::clone(fleet),
-            collect: Arc::new([]),
+            collect: setup.collect.clone().into(),
             metrics: Arc::new(ExchangeMetrics::new(metrics, "iris", spec.name.as_str())),
         })
     };
+    let missing = || "no plugin".to_owned();
     Arc::new(Entry {
         auth: match endpoint.auth.mode {
             AuthMode::None => AuthPolicies::Open,
-            _ => AuthPolicies::Closed("no plugin".to_owned()),
+            _ if setup.auth.is_empty() => AuthPolicies::Closed(missing()),
+            _ => AuthPolicies::Ask(setup.auth.clone()),
         },
-        split: SplitPolicy::Missing("no plugin".to_owned()),
+        split: match &setup.split {
+            Some(policy) => SplitPolicy::Ask(Arc::clone(policy)),
+            None => SplitPolicy::Missing(missing()),
+        },
         versions: endpoint.versions.iter().map(version).collect(),
         metrics: Arc::new(ExchangeMetrics::new(metrics, "iris", "")),
         spec: Arc::new(endpoint.clone()),

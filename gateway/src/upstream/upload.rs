@@ -92,6 +92,12 @@ impl Uploading {
         self.0.bytes.get()
     }
 
+    /// How many may come.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
     /// Whether any of it was read of the caller.
     #[must_use]
     pub fn touched(&self) -> bool {
