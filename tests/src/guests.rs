@@ -20,7 +20,8 @@ static ONE: Mutex<()> = Mutex::new(());
 /// Where it does not build.
 #[must_use]
 pub fn build(package: &str, tag: &str) -> PathBuf {
-    let folder = target().join("test-guests");
+    // A folder a tag, because another tag builds everything again.
+    let folder = target().join(format!("test-guests-{tag}"));
     let _one = ONE
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -51,7 +52,7 @@ pub fn build(package: &str, tag: &str) -> PathBuf {
     );
     let module = format!("{}.wasm", package.replace('-', "_"));
     let built = folder.join("wasm32-unknown-unknown/release").join(&module);
-    let kept = folder.join(format!("{package}-{tag}.wasm"));
+    let kept = folder.join(format!("{package}.wasm"));
     // Written beside and renamed: a test may be reading the same one.
     let part = kept.with_extension(format!("{}.part", std::process::id()));
     fs::copy(&built, &part).unwrap_or_else(|error| panic!("{}: {error}", built.display()));

@@ -30,7 +30,7 @@ fn with_guest(guest: &str, role: &str, config: &str, replica: &Replica) -> Gatew
         yaml::endpoint("iris", &spec, &versions(0)),
         yaml::open("other", &versions(1)),
     ];
-    let module = std::fs::read(guests::build(guest, "")).unwrap();
+    let module = std::fs::read(guests::build(guest, "one")).unwrap();
     let gateway = Setup::new(&resources.concat())
         .file(&format!("{guest}.wasm"), module)
         .start();
