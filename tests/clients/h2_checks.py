@@ -30,7 +30,8 @@ def main():
     answer = connection.answer(stream)
     check("trailers of the model", "x-checksum" in answer.trailers, answer)
 
-    stream = connection.request("POST", target, b"hello", trailers=[("x-sent", "yes")])
+    named = [("trailer", "x-sent")]
+    stream = connection.request("POST", target, b"hello", named, trailers=[("x-sent", "yes")])
     answer = connection.answer(stream)
     check("trailers of the caller", json.loads(answer.body)["trailers"] == 1, answer)
 
