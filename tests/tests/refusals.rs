@@ -76,13 +76,6 @@ const REFUSALS: &[Refusal] = &[
     ("POST", "/api/v1/service/iris/v1/a\\b", NO, 400, "malformed"),
     (
         "POST",
-        "file:///api/v1/service/iris/score",
-        NO,
-        400,
-        "malformed",
-    ),
-    (
-        "POST",
         "http://other/api/v1/service/iris/score",
         NO,
         400,
@@ -231,6 +224,7 @@ fn shapes_that_smuggle_are_refused_and_the_connection_closes() {
             &format!("POST {TARGET} HTTP/1.1\r\nhost: a\r\n{lines}\r\n\r\n{body}"),
         );
     }
+    check("a file", "POST file:///api HTTP/1.1\r\nhost: a\r\n\r\n");
     check("bare LF", &format!("POST {TARGET} HTTP/1.1\nhost: a\n\n"));
     check(
         "no host",

@@ -234,9 +234,12 @@ fn weights_of_a_version_without_replicas_move() {
     );
     let live = yaml::version("blue", &[&replica], "traffic: 10\ndefault: true");
     let gateway = Gateway::start(&yaml::open("iris", &[live, dead]));
-    until("blue answers", LIMIT, || {
-        (gateway.score("iris", "", &[]).status == 200).then_some(())
+    // Until its first probes failed it may be about to come.
+    let labels = [("version", "green"), ("state", "starting")];
+    until("green is known not to be there", LIMIT, || {
+        (gateway.metric("tidegate_replicas", &labels) == 0.0).then_some(())
     });
+    gateway.state_is("iris", "Transitioning");
     for _ in 0..20 {
         assert_eq!(gateway.score("iris", "", &[]).status, 200);
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::health::{Change, Health};
 use super::{Place, ReplicaEvent};
-use crate::resource::Probe;
+use crate::resource::{Probe, Runtime};
 use crate::upstream::{self, ProbeError};
 
 /// How long a replica has been ready.
@@ -130,7 +130,15 @@ impl News {
                 let enough = self.failures >= place.spec.version.readiness.failure_threshold;
                 if enough && self.told != reason {
                     self.told.clone_from(&reason);
-                    place.tell(ReplicaEvent::NotYet { id, reason }).await;
+                    let fixed = matches!(place.spec.version.runtime, Runtime::Static { .. });
+                    let event = if fixed {
+                        // Nobody starts a fixed address: no request may wait for it,
+                        // and its version's share goes to others.
+                        ReplicaEvent::NotReady { id, reason }
+                    } else {
+                        ReplicaEvent::NotYet { id, reason }
+                    };
+                    place.tell(event).await;
                 }
             }
         }
