@@ -56,20 +56,24 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end and returns standard output; standard error is ours.
+/// Runs to the end and returns standard output.
 ///
 /// # Errors
 ///
-/// When it cannot be started or does not exit with 0.
+/// When it cannot be started or does not exit with 0; then with what it wrote to
+/// standard error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
     let output = command
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start {shown}"))?;
     if !output.status.success() {
-        bail!("{shown}: {}", output.status);
+        bail!(
+            "{shown}: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -73,23 +73,23 @@ fn rest_is_read(ledger: &mut Ledger, manner: &Manner) -> bool {
     if body.is_end_stream() {
         return true;
     }
-    if ledger.connection.http2 {
-        return true;
-    }
     if manner.expects {
         // Who waits for 100 Continue sends no body after this answer, or does:
-        // only the end of the connection tells.
-        return false;
+        // only the end of the connection tells; over HTTP/2 a reset does.
+        return ledger.connection.http2;
     }
+    // Over HTTP/2 too: dropped, it is reset with NO_ERROR after the answer, as
+    // RFC 9113 §8.1 has it, and curl 7.88 (Debian 12) loses the answer by that.
     let short = body
         .size_hint()
         .upper()
         .is_some_and(|n| n <= DRAIN_BYTES_MAX);
+    let http2 = ledger.connection.http2;
     let worker = ledger.worker();
     worker.shared.tasks.spawn_local(async move {
         let _too_slow = tokio::time::timeout(DRAIN_TIMEOUT, drain(body)).await;
     });
-    short
+    short || http2
 }
 
 /// Reads a body off. Dropping it before its end makes hyper close the connection.

@@ -3,7 +3,7 @@
 //! Uses curl only. Called by `demo`.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -81,7 +81,7 @@ fn score(gateway: &Gateway, key: Option<&str>, query: &str) -> Result<String> {
         curl.arg("-H").arg(format!("Authorization: Bearer {key}"));
     }
     curl.arg(format!("{}/api/v1/service/iris/score{query}", gateway.url));
-    output(curl.stderr(Stdio::inherit()))
+    output(&mut curl)
 }
 
 fn split(gateway: &Gateway) -> Result<()> {
