@@ -20,7 +20,7 @@ use crate::listen;
 use crate::log::{Lines, Rotation, Target};
 use crate::memory::{self, Memory};
 use crate::metrics::{self, Metrics};
-use crate::outbox::{self, Inbox};
+use crate::outbox;
 use crate::reconcile::status::ListenerStatus;
 use crate::reconcile::{Control, ControlOptions};
 use crate::resource::{AccessLog, AuthMode, GatewayConfig, Set};
@@ -75,6 +75,11 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     let mut signals = Signals::new()?;
     let events = Arc::new(Events::default());
 
+    // What can fail without a replica comes before the first replica.
+    let access = access_log(&config)?;
+    let collecting = Tasks::new();
+    let (outbox, inbox) = outbox::outbox(&metrics);
+    collector::start(inbox, state.path(), &gateway_name(), &metrics, &collecting)?;
     let control = Control::start(
         ControlOptions {
             state: state.path().to_owned(),
@@ -87,9 +92,8 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         set.clone(),
     )
     .await?;
-    let collecting = Tasks::new();
-    let (outbox, inbox) = outbox::outbox(&metrics);
     let up = Up {
+        set: &set,
         config: &config,
         state: &state,
         control: &control,
@@ -98,23 +102,14 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         table,
         metrics: Arc::clone(&metrics),
         outbox,
-        access: up.access_log()?,
+        access,
         limits: Arc::new(config.limits.clone()),
         memory: Arc::new(Memory::new(config.limits.memory)),
         trusted_proxies: config.trusted_proxies.clone(),
         tasks: Tasks::new(),
     });
     drop(tasks.spawn(watch_memory(Arc::clone(&shared.memory), tasks.clone())));
-    let result = up
-        .serve(
-            &set,
-            &shared,
-            (inbox, &collecting),
-            token,
-            &mut signals,
-            say,
-        )
-        .await;
+    let result = up.serve(&shared, token, &mut signals, say).await;
     // Replicas go last, however it ended.
     control.stop().await;
     state.clear_run();
@@ -129,40 +124,20 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
 
 /// What is needed to come up, once replicas start.
 struct Up<'a> {
+    set: &'a Set,
     config: &'a GatewayConfig,
     state: &'a StateFolder,
     control: &'a Arc<Control>,
 }
 
 impl Up<'_> {
-    fn access_log(&self) -> anyhow::Result<Option<Lines>> {
-        let target = match &self.config.access_log {
-            AccessLog::None => return Ok(None),
-            AccessLog::Stdout => Target::Stdout,
-            AccessLog::Stderr => Target::Stderr,
-            AccessLog::File(path) => Target::File(path.clone()),
-        };
-        Ok(Some(Lines::open(target, Rotation::default())?))
-    }
-
     async fn serve(
         &self,
-        set: &Set,
         shared: &Arc<Shared>,
-        collector: (Inbox, &Tasks),
         token: zeroize::Zeroizing<String>,
         signals: &mut Signals,
         say: &mut dyn FnMut(&str),
     ) -> anyhow::Result<()> {
-        let (inbox, collecting) = collector;
-        let gateway = Self::gateway_name();
-        collector::start(
-            inbox,
-            self.state.path(),
-            &gateway,
-            &shared.metrics,
-            collecting,
-        )?;
         let listening = listen::start(
             self.config,
             self.state.path(),
@@ -190,7 +165,7 @@ impl Up<'_> {
                 .map(|one| (one.name.clone(), one.url.clone()))
                 .collect(),
         })?;
-        say(&self.greeting(set, &listeners, admin.url()));
+        say(&self.greeting(&listeners, admin.url()));
         signals.stop().await;
         tracing::info!("draining; a second signal ends it at once");
         self.control.tell_draining();
@@ -203,16 +178,8 @@ impl Up<'_> {
         Ok(())
     }
 
-    /// Tells the files of several gateways apart.
-    fn gateway_name() -> String {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host = host.trim();
-        let host = if host.is_empty() { "gateway" } else { host };
-        format!("{host}-{}", std::process::id())
-    }
-
     /// What a person needs to try it: addresses, where the key is, a `curl`.
-    fn greeting(&self, set: &Set, listeners: &[ListenerStatus], admin: &str) -> String {
+    fn greeting(&self, listeners: &[ListenerStatus], admin: &str) -> String {
         let mut text = format!("tidegate {} is up\n", env!("CARGO_PKG_VERSION"));
         for listener in listeners {
             let _ = writeln!(text, "  {:<10} {}", listener.name, listener.url);
@@ -223,7 +190,7 @@ impl Up<'_> {
             "  {:<10} {admin} (token in {state}/admin.token)",
             "admin"
         );
-        if let (Some(endpoint), Some(listener)) = (set.endpoints.first(), listeners.first()) {
+        if let (Some(endpoint), Some(listener)) = (self.set.endpoints.first(), listeners.first()) {
             let name = &endpoint.name;
             let url = reachable(&listener.url);
             let insecure = if url.starts_with("https") { " -k" } else { "" };
@@ -244,6 +211,24 @@ impl Up<'_> {
         }
         text
     }
+}
+
+fn access_log(config: &GatewayConfig) -> anyhow::Result<Option<Lines>> {
+    let target = match &config.access_log {
+        AccessLog::None => return Ok(None),
+        AccessLog::Stdout => Target::Stdout,
+        AccessLog::Stderr => Target::Stderr,
+        AccessLog::File(path) => Target::File(path.clone()),
+    };
+    Ok(Some(Lines::open(target, Rotation::default())?))
+}
+
+/// Tells the files of several gateways apart.
+fn gateway_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "gateway" } else { host };
+    format!("{host}-{}", std::process::id())
 }
 
 /// A wildcard address is no place to connect to.

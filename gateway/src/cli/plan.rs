@@ -11,7 +11,7 @@ use comfy_table::Table;
 use serde_json::Value;
 
 use super::connect::Gateway;
-use super::show::segment;
+use super::show::{segment, text};
 use super::{Failure, To, say};
 use crate::scale::planned;
 use crate::units::Percent;
@@ -94,16 +94,19 @@ pub(super) async fn running(gateway: &Gateway, endpoint: &str) -> Result<(), Fai
         "REPLICAS",
         "PLANNED",
     ]);
-    for version in load["versions"].as_array().into_iter().flatten() {
+    let versions = load.get("versions").and_then(Value::as_array);
+    for version in versions.into_iter().flatten() {
         table.add_row(row(version));
     }
     say(&table.to_string())
 }
 
 fn row(version: &Value) -> Vec<String> {
-    let number = |value: &Value, key: &str| value[key].as_f64().unwrap_or(0.0);
-    let minutes = version["minutes"].as_array().map_or(&[][..], Vec::as_slice);
-    let requests = |minute: &&Value| minute["requests"].as_u64().unwrap_or(0);
+    let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+    let whole = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let minutes = version.get("minutes").and_then(Value::as_array);
+    let minutes = minutes.map_or(&[][..], Vec::as_slice);
+    let requests = |minute: &&Value| whole(minute, "requests");
     let busiest = minutes
         .iter()
         .max_by_key(requests)
@@ -117,7 +120,7 @@ fn row(version: &Value) -> Vec<String> {
         .map(|minute| number(minute, "heldSeconds"))
         .sum();
     let target = number(version, "targetUtilization");
-    let slots = version["maxConcurrentRequests"].as_u64().unwrap_or(1);
+    let slots = whole(version, "maxConcurrentRequests").max(1);
     let rps = f64::from(u32::try_from(busiest).unwrap_or(u32::MAX)) / 60.0;
     let seconds = if finished > 0.0 { held / finished } else { 0.0 };
     let percent = Percent::from_percent(target_percent(target)).unwrap_or(Percent::ALL);
@@ -134,12 +137,12 @@ fn row(version: &Value) -> Vec<String> {
         .to_string()
     };
     vec![
-        version["name"].as_str().unwrap_or_default().to_owned(),
+        text(version, "/name").to_owned(),
         format!("{rps:.2}"),
         format!("{seconds:.3}"),
         format!("{target}%"),
         slots.to_string(),
-        version["replicas"].to_string(),
+        whole(version, "replicas").to_string(),
         needed,
     ]
 }
