@@ -38,7 +38,7 @@ pub trait Collect: Sized + 'static {
 }
 
 impl Exchange {
-    /// The content type of the request, where the Plugin resource lists it.
+    /// A header of the request, of those that the Plugin resource lists.
     #[must_use]
     pub fn request_header(&self, name: &str) -> Option<&[u8]> {
         find(&self.request.headers, name)
