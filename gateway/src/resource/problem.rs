@@ -4,7 +4,7 @@
 //! Never decides what is wrong. Used by the whole of `resource`, shown by `cli`
 //! and sent by `admin`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -53,22 +53,31 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut whole = String::new();
         if !self.file.is_empty() {
-            f.write_str(&self.file)?;
+            whole.push_str(&self.file);
             if self.line > 0 {
-                write!(f, ":{}:{}", self.line, self.column)?;
+                write!(whole, ":{}:{}", self.line, self.column)?;
             }
-            f.write_str(": ")?;
+            whole.push_str(": ");
         }
         for part in [&*self.object, &self.path] {
             if !part.is_empty() {
-                write!(f, "{part}: ")?;
+                write!(whole, "{part}: ")?;
             }
         }
-        f.write_str(&self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, "; {hint}"),
-            None => Ok(()),
+        whole.push_str(&self.message);
+        if let Some(hint) = &self.hint {
+            write!(whole, "; {hint}")?;
         }
+        // One line, whatever a key or a file is called, and nothing that drives a terminal.
+        for c in whole.chars() {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -325,6 +325,13 @@ fn what_is_no_resource_is_refused() {
     check("a: !foo 1", &["f.yaml:1:9: unsupported tag `!foo`"]);
     check("a: *b", &["f.yaml:1:4: reference to unknown value"]);
     check("? [a]\n: b", &["f.yaml:1:3: expected string scalar"]);
+    check(
+        "apiVersion: tidegate.dev/v1alpha1\nkind: Endpoint\nmetadata: {name: \"a\\nb\"}\nspec: {\"c\\e[2J\": 1, versions: [{name: blue, static: {addresses: ['a:1']}}]}",
+        &[
+            r#"f.yaml:3:18: endpoint/a\nb: metadata.name: "a\nb" is not a name: lower-case letters, digits and `-`, a letter first, no `-` last"#,
+            r#"f.yaml:4:8: endpoint/a\nb: spec.c\u{1b}[2J: no such key; known here: hosts, maxRequestBytes, modelErrorsAs502, cors, auth, split, mirror, fairness, collect, versions"#,
+        ],
+    );
     let nameless = "{apiVersion: tidegate.dev/v1alpha1, kind: Endpoint, spec: {versions: [{name: blue, static: {addresses: ['a:1']}}]}}";
     check(
         nameless,
@@ -443,4 +450,24 @@ fn a_file_that_is_wrong_all_through_is_not_told_to_its_end() {
     );
     let told = problems(&text);
     assert_eq!(told.len(), 100, "{:?}", told.last());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_text_panics_and_every_refusal_has_a_reason(
+        at in 0..ALL.len(), cut in 0_usize..20, put in "[-a-z0-9:{}\\[\\],#&*!|>'\"% \n\t\u{0}é]{0,6}",
+    ) {
+        let front: String = ALL.chars().take(at).collect();
+        let back: String = ALL.chars().skip(at + cut).collect();
+        match read(&format!("{front}{put}{back}")) {
+            Ok(set) => proptest::prop_assert!(!set.plugins.is_empty()),
+            Err(problems) => {
+                proptest::prop_assert!(!problems.is_empty());
+                let lines = problems.iter().all(|problem| !problem.message.is_empty() && !problem.to_string().contains('\n'));
+                proptest::prop_assert!(lines, "{problems:?}");
+            }
+        }
+    }
 }
