@@ -20,8 +20,8 @@ const LAYERS: &[(u32, &[&str])] = &[
     (
         0,
         &[
-            "durable", "event", "fault", "id", "log", "metrics", "name", "shutdown", "state",
-            "units",
+            "durable", "event", "fault", "id", "log", "memory", "metrics", "name", "shutdown",
+            "state", "units",
         ],
     ),
     (
