@@ -85,6 +85,12 @@ fn what_runs_is_shown() {
         both,
         format!("primary    {}\nsecondary  {}\n", key.trim(), second.trim())
     );
+}
+
+#[test]
+fn what_cannot_be_shown_is_told() {
+    let replica = Replica::start("blue");
+    let gateway = Gateway::start(&iris(&replica));
     check(
         &gateway.cli(&["get", "endpoint/nobody"]),
         1,
