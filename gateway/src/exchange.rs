@@ -43,6 +43,7 @@ mod refuse;
 mod relay;
 mod route;
 mod target;
+mod tunnel;
 
 pub use body::{Body, BrokenOff};
 

@@ -7,11 +7,13 @@
 
 mod pool;
 mod probe;
+mod raw;
 mod upload;
 mod wire;
 
 pub use pool::{Link, Peer, Pool, Response, Sending, Unsent};
 pub use probe::{ProbeError, probe};
+pub use raw::Raw;
 pub use upload::{Upload, UploadFault, Uploading, forbidden_in_trailers};
 
 /// Largest head of an answer, interim answers included (facts/bad-inputs.md

@@ -11,6 +11,7 @@ use http::{Method, Uri, Version};
 
 use super::head::{self, Rule};
 use super::ledger::Ledger;
+use super::tunnel::Asked;
 use super::{Connection, Worker, target};
 use crate::fault::Fault;
 use crate::id::REQUEST_ID_CHARS_MAX;
@@ -34,6 +35,8 @@ pub(super) struct Admitted {
     pub(super) content_length: Option<u64>,
     /// Fields that end here.
     pub(super) dropped: Vec<HeaderName>,
+    /// The other protocol that the caller asks for.
+    pub(super) upgrade: Option<Asked>,
 }
 
 /// Takes a request in, or says why not. About half a microsecond.
@@ -42,7 +45,7 @@ pub(super) struct Admitted {
 ///
 /// `malformed`, `method-not-allowed`, `target-too-long`, `head-too-large`,
 /// `draining`; `policy-failed` where the connection makes calls and leaves.
-pub(super) fn admit(ledger: &mut Ledger, parts: Parts) -> Result<Admitted, Fault> {
+pub(super) fn admit(ledger: &mut Ledger, mut parts: Parts) -> Result<Admitted, Fault> {
     let worker = ledger.worker();
     if let Some(id) = request_id(&parts)? {
         ledger.set_id(id);
@@ -67,6 +70,8 @@ pub(super) fn admit(ledger: &mut Ledger, parts: Parts) -> Result<Admitted, Fault
     target::check_path(parts.uri.path()).map_err(Fault::Malformed)?;
     let (client_ip, trusted) = client(&worker, &ledger.connection, &parts, fields.forwarded);
     let content_length = fields.content_length;
+    let bodiless = !fields.encoded && content_length.is_none_or(|length| length == 0);
+    let upgrade = Asked::take(&mut parts, bodiless);
     let dropped = fields.dropped;
     Ok(Admitted {
         parts,
@@ -75,6 +80,7 @@ pub(super) fn admit(ledger: &mut Ledger, parts: Parts) -> Result<Admitted, Fault
         trusted,
         content_length,
         dropped,
+        upgrade,
     })
 }
 
@@ -127,6 +133,7 @@ fn check_sizes(parts: &Parts, limits: &Limits) -> Result<(), Fault> {
 struct Fields {
     host: Option<HeaderValue>,
     content_length: Option<u64>,
+    encoded: bool,
     forwarded: bool,
     dropped: Vec<HeaderName>,
 }
@@ -173,7 +180,8 @@ fn read_fields(parts: &Parts) -> Result<Fields, Fault> {
             Rule::Refuse => return bad("a field that imitates the framing of HTTP"),
         }
     }
-    if encodings > 0 && fields.content_length.is_some() {
+    fields.encoded = encodings > 0;
+    if fields.encoded && fields.content_length.is_some() {
         return bad("both Content-Length and Transfer-Encoding");
     }
     Ok(fields)

@@ -17,6 +17,7 @@ use super::choose::Chosen;
 use super::flight::{Field, Flight, Late, NoAnswer, Patience};
 use super::head::{self, Origin, Outgoing};
 use super::ledger::Ledger;
+use super::tunnel::Asked;
 use crate::fault::Fault;
 use crate::fleet::{Outcome, Slot};
 use crate::resource::CallerGone;
@@ -40,6 +41,8 @@ pub(super) struct Answered {
     pub(super) version: Arc<VersionEntry>,
     /// Whether a model's 500 becomes 502.
     pub(super) model_errors_as_502: bool,
+    /// The other protocol that was asked for.
+    pub(super) upgrade: Option<Asked>,
 }
 
 /// A try that failed.
@@ -54,6 +57,7 @@ struct Outbound<'a> {
     field: Field<'a>,
     uploading: &'a Uploading,
     retriable: bool,
+    upgrade: Option<&'a Asked>,
 }
 
 /// Sends the request to a replica of the version.
@@ -63,7 +67,7 @@ struct Outbound<'a> {
 /// `body-too-large`, `caller-timeout`, `caller-gone`, `malformed` for the
 /// caller's body; `overloaded`, `no-replica` for want of a slot;
 /// `replica-failed`, `scoring-timeout`.
-pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answered, Fault> {
+pub(super) async fn forward(ledger: &mut Ledger, mut chosen: Chosen) -> Result<Answered, Fault> {
     let limit = chosen.max_request_bytes;
     if chosen
         .admitted
@@ -82,6 +86,7 @@ pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answe
     let copy_max = ledger.kept.as_ref().map_or(0, |kept| kept.body_bytes);
     let uploading = Uploading::new(body, limit, copy_max);
     ledger.uploading = Some(uploading.clone());
+    let upgrade = chosen.admitted.upgrade.take();
     let outbound = Outbound {
         field: Field {
             worker: &worker,
@@ -93,9 +98,10 @@ pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answe
         },
         uploading: &uploading,
         retriable: chosen.admitted.parts.method.is_idempotent(),
+        upgrade: upgrade.as_ref(),
     };
     let model_errors_as_502 = chosen.model_errors_as_502;
-    let head = outgoing_head(ledger, chosen, &uploading);
+    let head = outgoing_head(ledger, chosen, &outbound);
     let first = slot.replica().id.clone();
     let sent = match send(ledger, &outbound, slot, head).await {
         Ok(sent) => sent,
@@ -121,6 +127,7 @@ pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answe
         uploading,
         version,
         model_errors_as_502,
+        upgrade,
     })
 }
 
@@ -140,7 +147,7 @@ async fn take_slot(
     Ok(slot)
 }
 
-fn outgoing_head(ledger: &mut Ledger, chosen: Chosen, uploading: &Uploading) -> Parts {
+fn outgoing_head(ledger: &mut Ledger, chosen: Chosen, outbound: &Outbound<'_>) -> Parts {
     let admitted = chosen.admitted;
     let mut parts = admitted.parts;
     let connection = Rc::clone(&ledger.connection);
@@ -156,7 +163,8 @@ fn outgoing_head(ledger: &mut Ledger, chosen: Chosen, uploading: &Uploading) -> 
         forward_credential: chosen.forward_credential,
         id: ledger.id(),
         origin,
-        unknown_length: admitted.content_length.is_none() && uploading.ended().is_none(),
+        unknown_length: admitted.content_length.is_none() && outbound.uploading.ended().is_none(),
+        upgrade: outbound.upgrade.map(Asked::protocol),
     };
     head::outgoing(&mut parts, &connection.forwarded, out);
     parts
@@ -277,7 +285,8 @@ fn landed(ledger: &mut Ledger, outbound: &Outbound<'_>, sent: Sent) -> Result<Se
     let (response, link, slot) = sent;
     ledger.answered = Some(Instant::now());
     let status = response.status();
-    if let Err(what) = head::check_answer(status, response.headers()) {
+    let asked = outbound.upgrade.map(Asked::protocol);
+    if let Err(what) = head::check_answer(status, response.headers(), asked) {
         drop(response);
         drop(link);
         slot.outcome(Outcome::TransportError);

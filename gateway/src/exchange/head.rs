@@ -261,16 +261,29 @@ fn address(text: &str) -> Option<IpAddr> {
     plain.or_else(with_port).map(|ip| ip.to_canonical())
 }
 
-/// Whether the head of an answer can be passed on.
+/// Whether the head of an answer can be passed on; `asked` is the protocol that
+/// the request asks for.
 ///
 /// # Errors
 ///
 /// What is wrong with it, for the log: two lengths, an encoding we cannot
 /// frame, a status that is none, an unasked switch of protocols
 /// (facts/bad-inputs.md rows 69 to 71).
-pub(super) fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), &'static str> {
+pub(super) fn check_answer(
+    status: StatusCode,
+    headers: &HeaderMap,
+    asked: Option<&HeaderValue>,
+) -> Result<(), &'static str> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err("101 was not asked for");
+        let Some(asked) = asked else {
+            return Err("101 was not asked for");
+        };
+        let mut told = headers.get_all(header::UPGRADE).iter();
+        let same = |told: &HeaderValue| told.as_bytes().eq_ignore_ascii_case(asked.as_bytes());
+        if !told.next().is_some_and(same) || told.next().is_some() {
+            return Err("101 to a protocol that was not asked for");
+        }
+        return Ok(());
     }
     if !(200..=599).contains(&status.as_u16()) {
         return Err("the status is none of HTTP's");
@@ -346,6 +359,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) origin: Origin<'a>,
     /// Whether there is a body whose length nobody said.
     pub(super) unknown_length: bool,
+    /// The other protocol that it asks for.
+    pub(super) upgrade: Option<&'a HeaderValue>,
 }
 
 /// Makes the head for the replica of the head that was parsed: HTTP/1.1,
@@ -363,8 +378,14 @@ pub(super) fn outgoing(parts: &mut Parts, cache: &ForwardedCache, out: Outgoing<
     }
     headers.insert(HOST, out.origin.authority.clone());
     headers.insert(X_REQUEST_ID, out.id.clone());
-    headers.insert(TE, HeaderValue::from_static("trailers"));
-    headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    if let Some(protocol) = out.upgrade {
+        // Alone: not every server that switches reads a list.
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol.clone());
+    } else {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
     cache.set(headers, &out.origin);
     if out.unknown_length && matches!(parts.method, Method::GET | Method::HEAD) {
         // hyper sends no body with these unless it is told to.

@@ -23,8 +23,10 @@ use super::forward::{self, Answered};
 use super::head::{self, DEPLOYMENT, X_MS_CLIENT_REQUEST_ID, X_MS_REQUEST_ID, X_REQUEST_ID};
 use super::ledger::Ledger;
 use super::problem;
+use super::tunnel;
 use crate::fault::Fault;
 use crate::fleet::{Outcome, Slot};
+use crate::table::VersionEntry;
 use crate::upstream::{Link, Pool, Uploading, forbidden_in_trailers};
 
 /// Between the last event of a broken stream and the break: both protocols
@@ -33,7 +35,12 @@ const EVENT_FLUSH: Duration = Duration::from_millis(20);
 
 /// Makes the answer for the caller of the replica's. The ledger goes with the
 /// body and is recorded when that ends, however it does.
-pub(super) fn relay(mut ledger: Box<Ledger>, answered: Answered) -> Response<Body> {
+pub(super) fn relay(mut ledger: Box<Ledger>, mut answered: Answered) -> Response<Body> {
+    if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(asked) = answered.upgrade.take()
+    {
+        return tunnel::switch(ledger, answered, asked);
+    }
     let (mut parts, incoming) = answered.response.into_parts();
     let early = answered.uploading.ended().is_none();
     if parts.status == StatusCode::INTERNAL_SERVER_ERROR && answered.model_errors_as_502 {
@@ -42,10 +49,7 @@ pub(super) fn relay(mut ledger: Box<Ledger>, answered: Answered) -> Response<Bod
     ledger.end.status = parts.status.as_u16();
     head::strip_answer(&mut parts.headers);
     stamp(&mut parts.headers, &mut ledger);
-    let name = answered.version.spec.name.as_str();
-    if let Ok(name) = HeaderValue::from_str(name) {
-        parts.headers.insert(DEPLOYMENT, name);
-    }
+    name_version(&mut parts.headers, &answered.version);
     if early && !ledger.connection.http2 {
         // The rest of the caller's body is not read, so nothing can follow.
         parts
@@ -84,7 +88,14 @@ pub(super) fn stamp(headers: &mut HeaderMap, ledger: &mut Ledger) {
     }
 }
 
-fn keep_head(ledger: &mut Ledger, headers: &HeaderMap) {
+/// Says which version answers.
+pub(super) fn name_version(headers: &mut HeaderMap, version: &VersionEntry) {
+    if let Ok(name) = HeaderValue::from_str(version.spec.name.as_str()) {
+        headers.insert(DEPLOYMENT, name);
+    }
+}
+
+pub(super) fn keep_head(ledger: &mut Ledger, headers: &HeaderMap) {
     let Some(version) = ledger.version().cloned() else {
         return;
     };

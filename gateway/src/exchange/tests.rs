@@ -33,6 +33,7 @@ mod heads;
 mod http2;
 mod policies;
 mod replicas;
+mod upgrades;
 
 /// Long enough for anything on loopback, short enough to fail soon.
 const SOON: Duration = Duration::from_secs(5);
@@ -335,7 +336,8 @@ async fn accept(listener: TcpListener, worker: Rc<Worker>, http2: bool) {
                 let builder = hyper::server::conn::http2::Builder::new(OnWorker);
                 builder.serve_connection(io, service).await
             } else {
-                http1::Builder::new().serve_connection(io, service).await
+                let serving = http1::Builder::new().serve_connection(io, service);
+                serving.with_upgrades().await
             };
         });
     }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::exchange::{Connection, TlsFacts};
 
-use super::accept::{Arrival, Door};
+use super::accept::{Arrival, Door, Seat};
 use super::frames::Frames;
 use super::framing::Framing;
 use super::guard::{Guard, Stream, Watch};
@@ -61,7 +61,7 @@ pub(super) async fn run<A: Answer>(site: Rc<Site<A>>, arrival: Arrival) {
         () = site.tasks.stopped() => return,
     };
     match opened {
-        Ok((opened, local)) => serve_opened(&site, &door, opened, (peer, local)).await,
+        Ok((opened, local)) => serve_opened(&site, &door, opened, (peer, local), seat).await,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             tracing::debug!(listener = %door.name, %peer, "left before a request");
         }
@@ -69,7 +69,6 @@ pub(super) async fn run<A: Answer>(site: Rc<Site<A>>, arrival: Arrival) {
             tracing::info!(listener = %door.name, %peer, "connection refused: {error}");
         }
     }
-    drop(seat);
 }
 
 async fn open<A>(site: &Site<A>, door: &Door, mut socket: TcpStream) -> io::Result<Opened> {
@@ -131,6 +130,7 @@ async fn serve_opened<A: Answer>(
     door: &Door,
     opened: Opened,
     (peer, local): (SocketAddr, SocketAddr),
+    seat: Seat,
 ) {
     let http2 = opened.http2;
     let pulse = Arc::new(Pulse::new(http2));
@@ -140,7 +140,7 @@ async fn serve_opened<A: Answer>(
     } else {
         Watch::Http1(Framing::default())
     };
-    let guard = Guard::new(opened.stream, opened.ahead, watch, Arc::clone(&pulse));
+    let guard = Guard::new(opened.stream, opened.ahead, watch, Arc::clone(&pulse)).keep(seat);
     if http2 {
         let ended = serve::http2(site, facts, guard, &pulse).await;
         tell(door, peer, &ended, pulse.refused());

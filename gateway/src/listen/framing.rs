@@ -63,6 +63,8 @@ enum State {
     ChunkDataCr,
     ChunkDataLf,
     Trailers,
+    /// After a head that asks for another protocol: what follows may be no HTTP.
+    Held,
 }
 
 /// Where a connection is in its messages.
@@ -78,6 +80,8 @@ pub(super) struct Framing {
     /// What the head said of the body's length.
     length: Option<u64>,
     chunked: bool,
+    /// Whether the head asks for another protocol.
+    upgrade: bool,
     extension_bytes: usize,
     trailer_fields: usize,
     trailer_bytes: usize,
@@ -97,6 +101,7 @@ impl Default for Framing {
             line_last: 0,
             length: None,
             chunked: false,
+            upgrade: false,
             extension_bytes: 0,
             trailer_fields: 0,
             trailer_bytes: 0,
@@ -119,11 +124,28 @@ impl Framing {
         matches!(self.state, State::Lead { .. }) && !self.in_head()
     }
 
-    /// Follows the next bytes of the connection. How they were cut into reads
-    /// makes no difference. After a violation it must not be called again.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+    /// Whether what comes next is held: the last head asks for another
+    /// protocol, and nobody has said yet whether there will be one.
+    pub(super) fn held(&self) -> bool {
+        self.state == State::Held
+    }
+
+    /// What comes next is HTTP all the same.
+    pub(super) fn resume(&mut self) {
+        if self.held() {
+            self.state = Self::LEAD;
+        }
+    }
+
+    /// Follows the next bytes of the connection, up to where they are held; says
+    /// how many. How they were cut into reads makes no difference. After a
+    /// violation it must not be called again.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            if self.held() {
+                break;
+            }
             let in_head = matches!(self.state, State::Lead { .. } | State::Head { .. });
             match self.step(rest) {
                 Ok(used) => at += used,
@@ -136,7 +158,7 @@ impl Framing {
                 }
             }
         }
-        Ok(())
+        Ok(at)
     }
 
     fn step(&mut self, rest: &[u8]) -> Step {
@@ -145,6 +167,7 @@ impl Framing {
             State::Lead { empty_lines, cr } => self.lead(byte, empty_lines, cr),
             State::Head { first } => self.head(rest, first),
             State::Trailers => self.trailers(rest),
+            State::Held => Ok(0),
             State::Fixed(left) => {
                 let used = clamp(left, rest.len());
                 self.state = match left - used as u64 {
@@ -212,6 +235,7 @@ impl Framing {
                 self.state = State::Head { first: true };
                 self.length = None;
                 self.chunked = false;
+                self.upgrade = false;
                 Ok(0)
             }
         }
@@ -239,6 +263,7 @@ impl Framing {
             Self::CHUNK
         } else {
             match self.length {
+                None | Some(0) if self.upgrade => State::Held,
                 None | Some(0) => Self::LEAD,
                 Some(length) => State::Fixed(length),
             }
@@ -352,6 +377,12 @@ impl Framing {
                 return Err("a transfer-encoding other than chunked");
             }
             self.chunked = true;
+        } else if let Some(value) = value_of(line, "upgrade") {
+            if bytes > FRAMING_LINE_BYTES_MAX {
+                return Err("an upgrade that is too long");
+            }
+            // That one is ignored by all (SEMANTICS §2).
+            self.upgrade |= !value.eq_ignore_ascii_case(b"h2c");
         }
         Ok(())
     }

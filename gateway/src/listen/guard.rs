@@ -4,17 +4,20 @@
 //! `pulse` of open heads and of writes that wait. What is refused never reaches
 //! hyper whole: in a head, bytes follow that its parser refuses with a 400,
 //! after the answers that are under way; in a body, the read fails, so that the
-//! exchange ends as malformed. Never answers by itself. Made by `connection`.
+//! exchange ends as malformed. What comes behind a head that asks for another
+//! protocol is held until that is answered. Never answers by itself. Made by
+//! `connection`.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::accept::Seat;
 use super::frames::Frames;
 use super::framing::Framing;
 use super::pulse::Pulse;
@@ -23,6 +26,10 @@ use super::tls::TlsStream;
 /// Ends a head wherever it stands in a way no parser of HTTP/1 takes: NUL is
 /// allowed nowhere in it, and the empty line makes hyper look at once.
 const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// What a caller may send before its upgrade is answered; the rest waits in the
+/// socket.
+const HELD_BYTES_MAX: usize = 16 << 10;
 
 const FLOOD: &str = "a flood of SETTINGS, PING or PRIORITY frames";
 
@@ -60,8 +67,9 @@ pub(super) struct Guard {
     stream: Stream,
     watch: Watch,
     pulse: Arc<Pulse>,
-    /// Bytes that were read before, to tell the protocols apart.
-    ahead: Bytes,
+    /// Bytes that were read and not handed on: to tell the protocols apart, or
+    /// behind a head that asks for another one.
+    ahead: BytesMut,
     /// Bytes to hand to hyper before the end, once something was refused.
     poison: Option<Bytes>,
     /// What was refused.
@@ -69,6 +77,8 @@ pub(super) struct Guard {
     /// Whether the next read fails.
     failing: bool,
     ended: bool,
+    /// The place among the connections, also of one that was upgraded.
+    _seat: Option<Seat>,
 }
 
 impl Guard {
@@ -78,12 +88,19 @@ impl Guard {
             stream,
             watch,
             pulse,
-            ahead,
+            ahead: BytesMut::from(ahead.as_ref()),
             poison: None,
             refused: None,
             failing: false,
             ended: false,
+            _seat: None,
         }
+    }
+
+    /// Keeps the seat for as long as there is the connection.
+    pub(super) fn keep(mut self, seat: Seat) -> Self {
+        self._seat = Some(seat);
+        self
     }
 
     /// Whether bytes of the caller may be on their way that nobody will read:
@@ -125,9 +142,19 @@ impl Guard {
         }
         let passed = match &mut self.watch {
             Watch::Http1(framing) => match framing.feed(read) {
-                Ok(()) => {
+                Ok(passed) => {
                     self.pulse.head_is_open(framing.in_head());
-                    return;
+                    if framing.held() {
+                        self.pulse.upgrade_asked();
+                    }
+                    if let Some(held) = read.get(passed..).filter(|held| !held.is_empty()) {
+                        // They may have come from there, before others.
+                        let later = self.ahead.split();
+                        self.ahead.extend_from_slice(held);
+                        self.ahead.extend_from_slice(&later);
+                        self.pulse.hold();
+                    }
+                    passed
                 }
                 Err(violation) => {
                     self.refused = Some(violation.why);
@@ -156,6 +183,46 @@ impl Guard {
         buf.set_filled(before + passed);
     }
 
+    /// Whether what comes next is held; a no to the upgrade ends that.
+    fn holds(&mut self) -> bool {
+        let Watch::Http1(framing) = &mut self.watch else {
+            return false;
+        };
+        if !framing.held() || self.pulse.is_raw() {
+            return false;
+        }
+        if !self.pulse.is_upgrade_asked() {
+            framing.resume();
+        }
+        framing.held()
+    }
+
+    /// Reads on without handing anything on, but for the end of a caller who
+    /// said nothing more.
+    fn hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut part = [0; 2048];
+        while self.ahead.len() < HELD_BYTES_MAX {
+            let mut read = ReadBuf::new(&mut part);
+            let poll = match &mut self.stream {
+                Stream::Plain(socket) => Pin::new(socket).poll_read(cx, &mut read),
+                Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, &mut read),
+            };
+            match poll {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    self.ahead.extend_from_slice(read.filled());
+                    self.pulse.hold();
+                }
+                Poll::Ready(Ok(())) if !self.ahead.is_empty() => return Poll::Pending,
+                Poll::Ready(Ok(())) => {
+                    self.ended = true;
+                    return Poll::Ready(Ok(()));
+                }
+                other => return other,
+            }
+        }
+        Poll::Pending
+    }
+
     /// What a read gives after something was refused: what makes hyper refuse
     /// it too, then the end.
     fn after_refusal(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
@@ -180,6 +247,9 @@ impl AsyncRead for Guard {
         let this = self.get_mut();
         if this.refused.is_some() {
             return Poll::Ready(this.after_refusal(buf));
+        }
+        if this.holds() {
+            return this.hold(cx);
         }
         let before = buf.filled().len();
         match this.poll_stream(cx, buf) {

@@ -25,6 +25,8 @@ pub(super) struct Pulse {
     head_since: AtomicU64,
     stalled_since: AtomicU64,
     raw: AtomicBool,
+    asked: AtomicBool,
+    held: AtomicBool,
     refused: OnceLock<&'static str>,
 }
 
@@ -50,6 +52,8 @@ impl Pulse {
             head_since: AtomicU64::new(0),
             stalled_since: AtomicU64::new(0),
             raw: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             refused: OnceLock::new(),
         }
     }
@@ -120,6 +124,28 @@ impl Pulse {
     /// Whether the bytes are no HTTP any more.
     pub(super) fn is_raw(&self) -> bool {
         self.raw.load(Relaxed)
+    }
+
+    /// A head has ended that asks for another protocol.
+    pub(super) fn upgrade_asked(&self) {
+        self.asked.store(true, Relaxed);
+        self.held.store(false, Relaxed);
+    }
+
+    /// Bytes came that are held until it is answered.
+    pub(super) fn hold(&self) {
+        self.held.store(true, Relaxed);
+    }
+
+    /// Whether it is not answered yet.
+    pub(super) fn is_upgrade_asked(&self) -> bool {
+        self.asked.load(Relaxed)
+    }
+
+    /// It was answered with no: the bytes are HTTP. Whether any are held.
+    pub(super) fn upgrade_refused(&self) -> bool {
+        self.asked.store(false, Relaxed);
+        self.held.load(Relaxed)
     }
 
     /// Bytes were refused; only the first reason is kept.

@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -105,14 +105,18 @@ pub(super) async fn http1<A: Answer>(
         let underway = Underway::begin(pulse);
         let pulse = Arc::clone(pulse);
         let last = is_last(&request);
+        let asks = asks_for_upgrade(&request);
         let answer = site.answer.answer(Rc::clone(&facts), request);
         async move {
             let mut response = answer.await;
-            if last {
+            let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            // What came behind the request was not said to a server of HTTP.
+            let astray = asks && !upgraded && pulse.upgrade_refused();
+            if last || astray {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if upgraded {
                 pulse.make_raw();
             }
             Ok::<_, Infallible>(response.map(|body| Sent::new(body, None, underway)))
@@ -199,6 +203,15 @@ fn is_last(request: &Request<Incoming>) -> bool {
     request.version() == Version::HTTP_10
         && !matches!(*request.method(), Method::GET | Method::HEAD)
         && !request.headers().contains_key(CONTENT_LENGTH)
+}
+
+/// Whether `framing` holds what comes behind the request.
+fn asks_for_upgrade(request: &Request<Incoming>) -> bool {
+    let asked = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"h2c");
+    let headers = request.headers();
+    headers.contains_key(UPGRADE)
+        && headers.get_all(UPGRADE).iter().any(asked)
+        && request.body().is_end_stream()
 }
 
 /// Drives a connection to its end: hyper, the drain, and the one timer.

@@ -18,6 +18,7 @@ use crate::resource::{AccessLog, Admin, CertificateFiles};
 mod http2;
 mod limits;
 mod secure;
+mod upgrades;
 
 /// Nothing in these tests takes this long unless it hangs.
 const SOON: Duration = Duration::from_secs(10);
@@ -80,6 +81,7 @@ impl Answer for Script {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     Response::new(text("slow".to_owned()).boxed_unsync())
                 }
+                "/switch" => upgrades::switch(request, told, text(String::new())).await,
                 "/facts" => {
                     let tls = connection.tls.as_ref();
                     let facts = tls.map(|tls| (tls.version, &tls.shown, &tls.elsewhere));

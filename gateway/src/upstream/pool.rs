@@ -15,16 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::wire::Wire;
-use super::{CONNECT_TIMEOUT, HEAD_BYTES_MAX, Upload, UpstreamError};
+use super::{CONNECT_TIMEOUT, HEAD_BYTES_MAX, Raw, Upload, UpstreamError};
 use crate::shutdown::Tasks;
 
 /// A replica, as far as connections to it go.
@@ -60,7 +61,8 @@ pub type Sending = Pin<Box<dyn Future<Output = Result<Response, Unsent>>>>;
 #[derive(Debug)]
 pub struct Link {
     sender: SendRequest<Upload>,
-    driver: AbortHandle,
+    /// Ends with what was read and is no HTTP.
+    driver: JoinHandle<Bytes>,
     wire: Wire,
     idle: Arc<AtomicU32>,
     idle_max: u32,
@@ -78,6 +80,16 @@ impl Link {
                 error: UpstreamError::Answer(describe(&failed.into_error())),
             })
         })
+    }
+}
+
+impl Link {
+    /// The connection as bytes, after an answer of 101; none where it broke.
+    /// Not before that answer: it waits until hyper lets go. Cancel-safe:
+    /// dropped, the connection is closed.
+    pub async fn into_raw(mut self) -> Option<Raw> {
+        let ahead = (&mut self.driver).await.ok()?;
+        Some(Raw::new(self.wire.clone(), ahead))
     }
 }
 
@@ -185,13 +197,15 @@ impl Pool {
             .await
             .map_err(|error| UpstreamError::Connect(describe(&error)))?;
         let driver = self.tasks.spawn_local(async move {
-            if let Err(error) = connection.await {
+            let mut connection = connection;
+            if let Err(error) = (&mut connection).await {
                 tracing::debug!(error = %describe(&error), "a connection to a replica ended");
             }
+            connection.into_parts().read_buf
         });
         Ok(Link {
             sender,
-            driver: driver.abort_handle(),
+            driver,
             wire,
             idle: Arc::clone(&peer.idle),
             idle_max: peer.idle_max,

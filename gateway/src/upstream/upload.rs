@@ -116,6 +116,14 @@ impl Uploading {
         self.0.failed.get()
     }
 
+    /// Counts bytes of the caller that went to the replica beside a body, after
+    /// an upgrade.
+    pub fn count(&self, bytes: usize) {
+        self.0
+            .bytes
+            .set(self.0.bytes.get().saturating_add(bytes as u64));
+    }
+
     /// Since when the replica wants a byte that the caller does not send.
     #[must_use]
     pub fn waiting(&self) -> Option<Instant> {

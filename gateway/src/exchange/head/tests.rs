@@ -127,7 +127,7 @@ fn an_answer_has_one_length_and_a_status() {
     #[track_caller]
     fn check(status: u16, fields: &[(&str, &str)], ok: bool) {
         let status = StatusCode::from_u16(status).unwrap();
-        let result = check_answer(status, &map(fields));
+        let result = check_answer(status, &map(fields), None);
         assert_eq!(result.is_ok(), ok, "{status} {fields:?}: {result:?}");
     }
     check(200, &[("content-length", "3")], true);
@@ -198,6 +198,7 @@ fn a_head_for_a_replica_is_made_of_what_was_parsed() {
             authority: &authority,
         },
         unknown_length: true,
+        upgrade: None,
     };
     outgoing(&mut parts, &ForwardedCache::default(), out);
     assert_eq!(parts.uri, "/v1/a?b=c");

@@ -52,6 +52,31 @@ fn what_browsers_and_curl_send_passes() {
 }
 
 #[test]
+fn what_follows_a_head_that_asks_for_another_protocol_is_held() {
+    let head = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    let mut framing = Framing::default();
+    let all = format!("GET / HTTP/1.1\r\n\r\n{head}\0\n");
+    assert_eq!(framing.feed(all.as_bytes()), Ok(all.len() - 2));
+    assert!(framing.held() && !framing.in_head() && !framing.between_messages());
+    assert_eq!(framing.feed(b"x"), Ok(0));
+    framing.resume();
+    assert_eq!(framing.feed(b"GET / HTTP/1.1\r\n\r\n"), Ok(18));
+    assert!(!framing.held());
+    assert!(framing.feed(b"\n").is_err());
+}
+
+#[test]
+fn what_follows_a_body_or_h2c_is_http() {
+    check("GET / HTTP/1.1\r\nUpgrade:  H2C \r\n\r\n", Ok(()));
+    let body = "Upgrade: a\r\nContent-Length: 5\r\n\r\nhello";
+    check(&format!("{POST}{body}"), Ok(()));
+    let body = "Upgrade: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    check(&format!("{POST}{body}"), Ok(()));
+    let long = format!("{POST}Upgrade: {}h2c\r\n\r\n", " ".repeat(300));
+    check(&long, Err("an upgrade that is too long"));
+}
+
+#[test]
 fn two_meanings_of_the_length_are_refused() {
     let both = Err("both content-length and transfer-encoding");
     let cases = [
