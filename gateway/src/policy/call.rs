@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::instance::Exports;
 use super::pool::Lease;
@@ -24,7 +24,7 @@ use crate::resource::Role;
 /// back; `$more` is taken of the guest before that.
 macro_rules! ask {
     ($lease:ident, $role:ident, |$exports:ident, $store:ident| $call:expr, $more:expr) => {{
-        let Some(instance) = $lease.begin(Instant::now()) else {
+        let Some(instance) = $lease.begin() else {
             return Err(misused());
         };
         let Exports::$role($exports) = &instance.exports else {
@@ -35,7 +35,7 @@ macro_rules! ask {
         let lost = called.is_err();
         let answer = instance.settle(called);
         let more = $more(instance.store.data());
-        $lease.end(lost, Instant::now());
+        $lease.end(lost);
         (answer?, more)
     }};
 }
@@ -52,7 +52,6 @@ impl Policy {
         let so_far = so_far.map(record::caller);
         let policy = Arc::clone(self);
         async move {
-            let started = Instant::now();
             let answer = async {
                 let mut lease = Lease::take(Arc::clone(&policy)).await?;
                 let (decision, ends_ms) = ask!(
@@ -74,7 +73,7 @@ impl Policy {
                 Ok(AuthDecision::Pass) => &counted.pass,
                 _ => &counted.deny,
             };
-            policy.count(started, &answer, decision);
+            policy.count(&answer, decision);
             answer
         }
     }
@@ -93,7 +92,6 @@ impl Policy {
         let records: Vec<_> = candidates.iter().map(record::candidate).collect();
         let policy = Arc::clone(self);
         async move {
-            let started = Instant::now();
             let answer = async {
                 let mut lease = Lease::take(Arc::clone(&policy)).await?;
                 let (choice, ()) = ask!(
@@ -111,7 +109,7 @@ impl Policy {
                 answer::choice(choice, &candidates)
             }
             .await;
-            policy.count(started, &answer, &policy.loaded.counted.chosen);
+            policy.count(&answer, &policy.loaded.counted.chosen);
             answer
         }
     }
@@ -132,7 +130,6 @@ impl Policy {
         let entries: Vec<_> = entries.iter().map(record::entry).collect();
         let policy = Arc::clone(self);
         async move {
-            let started = Instant::now();
             let answer = async {
                 let mut lease = Lease::take(Arc::clone(&policy)).await?;
                 let (kept, ()) = ask!(
@@ -146,14 +143,13 @@ impl Policy {
                 answer::entries(kept, batch_len, given)
             }
             .await;
-            policy.count(started, &answer, &policy.loaded.counted.collected);
+            policy.count(&answer, &policy.loaded.counted.collected);
             answer
         }
     }
 
-    fn count<T>(&self, started: Instant, answer: &Result<T, PolicyFault>, decision: &Counter) {
+    fn count<T>(&self, answer: &Result<T, PolicyFault>, decision: &Counter) {
         let counted = &self.loaded.counted;
-        counted.seconds.observe(started.elapsed());
         match answer {
             Ok(_) => decision.inc(),
             Err(fault) => counted.fault(fault.kind),

@@ -40,11 +40,16 @@ impl Gate {
         }
     }
 
+    /// Takes a place where one is free. About 10 ns.
+    pub(super) fn try_enter(&self) -> bool {
+        let permit = self.places.try_acquire();
+        permit.map(|permit| permit.forget()).is_ok()
+    }
+
     /// Takes a place, which [`Gate::leave`] gives back. Cancel-safe: dropped
-    /// while it waits, it has taken none. Without a wait about 10 ns.
+    /// while it waits, it has taken none.
     pub(super) async fn enter(&self, wait: Duration) -> Result<(), PolicyFault> {
-        if let Ok(permit) = self.places.try_acquire() {
-            permit.forget();
+        if self.try_enter() {
             return Ok(());
         }
         let waiting = self.waiting.fetch_add(1, Relaxed);

@@ -227,61 +227,99 @@ pub(super) struct Lease {
     // Before the ticket: what is dropped gives its place back before its seat.
     instance: Option<Instance>,
     ticket: Ticket,
+    asked: Instant,
+    /// When the call itself may start; its limits count from here.
+    ready: Instant,
 }
 
 impl Lease {
     /// Waits for its turn and a seat, and takes or makes an instance.
     pub(super) async fn take(policy: Arc<Policy>) -> Result<Self, PolicyFault> {
+        let asked = Instant::now();
         let mut ticket = Ticket {
             worker: metrics::worker(),
             policy,
             turn: false,
             seat: false,
         };
-        let spec = ticket.policy.loaded.spec();
-        let wait = match spec.role {
-            Role::Auth | Role::Split => WAIT_MAX,
-            Role::Collect => spec.limits.timeout,
-        };
-        let policy = &ticket.policy;
-        policy.loaded.turns(ticket.worker).enter(wait).await?;
-        ticket.turn = true;
-        let policy = &ticket.policy;
-        policy.pool.seats.enter(wait).await?;
-        ticket.seat = true;
-        let policy = &ticket.policy;
-        let instance = match policy.pool.take(ticket.worker) {
-            Some(instance) => instance,
-            None => policy.take_or_make().await?,
-        };
+        if let Some(instance) = ticket.take_at_once() {
+            return Ok(Self {
+                instance: Some(instance),
+                ticket,
+                asked,
+                ready: asked,
+            });
+        }
+        let instance = ticket.wait_and_take().await?;
         Ok(Self {
             instance: Some(instance),
             ticket,
+            asked,
+            ready: Instant::now(),
         })
     }
 
     /// The instance, with the limits of one call that starts now; there from
     /// [`Lease::take`] to [`Lease::end`].
-    pub(super) fn begin(&mut self, now: Instant) -> Option<&mut Instance> {
+    pub(super) fn begin(&mut self) -> Option<&mut Instance> {
         let instance = self.instance.as_mut()?;
-        instance.begin(&self.ticket.policy.loaded.spec().limits, now);
+        instance.begin(&self.ticket.policy.loaded.spec().limits, self.ready);
         Some(instance)
     }
 
     /// Puts the instance back, or drops it where the call lost it.
-    pub(super) fn end(mut self, lost: bool, now: Instant) {
-        let pool = &self.ticket.policy.pool;
+    pub(super) fn end(mut self, lost: bool) {
+        let now = Instant::now();
+        let policy = &self.ticket.policy;
+        let took = now.saturating_duration_since(self.asked);
+        policy.loaded.counted.seconds.observe(took);
         let Some(mut instance) = self.instance.take() else {
             return;
         };
         if lost {
-            pool.lost(now);
+            policy.pool.lost(now);
             return;
         }
-        pool.served();
+        policy.pool.served();
         if !instance.worn(now) {
             instance.idle_since = now;
-            pool.put(self.ticket.worker, instance);
+            policy.pool.put(self.ticket.worker, instance);
+        }
+    }
+}
+
+impl Ticket {
+    /// The way of nearly every call: nothing to wait for, an instance is there.
+    fn take_at_once(&mut self) -> Option<Instance> {
+        let policy = &self.policy;
+        self.turn = policy.loaded.turns(self.worker).try_enter();
+        self.seat = self.turn && policy.pool.seats.try_enter();
+        if self.seat {
+            policy.pool.take(self.worker)
+        } else {
+            None
+        }
+    }
+
+    /// The same with waits, each bounded.
+    async fn wait_and_take(&mut self) -> Result<Instance, PolicyFault> {
+        let policy = &self.policy;
+        let spec = policy.loaded.spec();
+        let wait = match spec.role {
+            Role::Auth | Role::Split => WAIT_MAX,
+            Role::Collect => spec.limits.timeout,
+        };
+        if !self.turn {
+            policy.loaded.turns(self.worker).enter(wait).await?;
+            self.turn = true;
+        }
+        if !self.seat {
+            policy.pool.seats.enter(wait).await?;
+            self.seat = true;
+        }
+        match policy.pool.take(self.worker) {
+            Some(instance) => Ok(instance),
+            None => policy.take_or_make().await,
         }
     }
 }
