@@ -41,7 +41,7 @@ pub(crate) fn test() -> Result<()> {
     result
 }
 
-/// The steps of [`test`], for `ci` to put among its own.
+/// The steps of `cargo xtask test`, for `ci` to put among its own.
 pub(crate) fn test_steps(steps: &mut Steps) -> Result<()> {
     steps.step("setup", setup)?;
     let binary = steps.step("build", build)?;
