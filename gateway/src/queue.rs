@@ -112,7 +112,7 @@ impl<W> Queue<W> {
 
 /// How fast slots come back: a bounded memory of how long they were held.
 ///
-/// Buckets are powers of √2 of a microsecond; all are halved when [`MEMORY`]
+/// Buckets are powers of √2 of a microsecond; all are halved when `MEMORY`
 /// were taken, so that what was long ago fades.
 #[derive(Debug, Clone)]
 pub struct Pace {

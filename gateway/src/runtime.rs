@@ -1,7 +1,7 @@
 //! Where replicas run: starts, probes, restarts and stops them.
 //!
-//! A version's replicas are processes of this machine ([`process`], through
-//! [`guard`]) or fixed addresses ([`fixed`]). Tells what happens to them as
+//! A version's replicas are processes of this machine (`process`, through
+//! [`guard`]) or fixed addresses (`fixed`). Tells what happens to them as
 //! [`ReplicaEvent`]s and never decides how many there are, who gets a request,
 //! or what is told to a caller: `reconcile` does, and writes the fleet.
 
