@@ -27,6 +27,7 @@ pub mod split;
 pub mod fetch;
 pub mod identity;
 pub mod journal;
+pub mod store;
 pub mod upstream;
 // Layer 3
 pub mod fleet;
