@@ -29,6 +29,7 @@ use crate::shutdown::Tasks;
 
 mod answer;
 mod body;
+mod changes;
 mod gate;
 mod handlers;
 mod query;
@@ -96,6 +97,8 @@ impl Running {
 /// The API of one gateway: what its connections share.
 struct Api {
     control: Arc<Control>,
+    /// Whether resources may name commands and files of the machine.
+    local: bool,
     gate: Gate,
     routes: Routes,
     streams: Arc<Semaphore>,
@@ -120,6 +123,7 @@ pub async fn start(
     let tasks = Tasks::new();
     let api = Arc::new(Api {
         control,
+        local: bound.ip().is_loopback() || config.allow_local,
         gate: Gate::new(&token, tls.is_some()),
         routes: Routes::new(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),

@@ -18,12 +18,14 @@ use crate::identity::KeySet;
 use crate::metrics::{ExchangeMetrics, Metrics};
 use crate::name::Name;
 use crate::policy::{self, Host, HostOptions, Loaded};
-use crate::resource::{Endpoint, Plugin, PluginSource, Set, Version};
+use crate::resource::{Endpoint, Plugin, PluginSource, Problem, Set, Version};
 use crate::runtime::Machine;
 use crate::shutdown::Tasks;
+use crate::store::FileStore;
 use crate::table::Table;
 
 mod bind;
+mod change;
 mod keys;
 mod plugins;
 mod scaling;
@@ -34,6 +36,7 @@ mod version;
 mod view;
 
 use bind::Bindings;
+pub use change::Manner;
 use keys::Keys;
 pub use keys::KeysError;
 use plugins::{PluginFolder, Record};
@@ -64,6 +67,12 @@ pub enum StartError {
     /// Keys could not be read or made.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The store cannot be read or written.
+    #[error("{0}")]
+    Store(String),
+    /// What is stored does not check, by itself or beside the files.
+    #[error("what is stored does not check: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Stored(Vec<Problem>),
     /// The plugin engine cannot run here.
     #[error(transparent)]
     Host(#[from] crate::policy::HostError),
@@ -86,6 +95,12 @@ pub enum ControlError {
     /// 409: it is not to be changed so.
     #[error("{0}")]
     Conflict(String),
+    /// 412: it is not at the revision that was expected.
+    #[error("{0}")]
+    Stale(String),
+    /// 422: the resource does not check; all its problems.
+    #[error("the resource does not check")]
+    Problems(Vec<Problem>),
     /// 422: it was tried and refused; what ran before runs.
     #[error("{0}")]
     Refused(String),
@@ -106,6 +121,8 @@ pub struct Control {
     machine: Machine,
     drain: std::time::Duration,
     keys: Mutex<Keys>,
+    /// The store, or why there is none: then the files are all there is.
+    store: Result<FileStore, String>,
     // Taken by whoever changes something, for as long as that takes.
     change: tokio::sync::Mutex<()>,
     plugins: RwLock<BTreeMap<Name, Arc<RunningPlugin>>>,
@@ -178,6 +195,7 @@ impl Control {
             events: options.events,
             tasks: options.tasks.clone(),
             keys: Mutex::new(Keys::open(&options.state)?),
+            store: FileStore::open(&options.state).map_err(|error| error.to_string()),
             machine: Machine::new(options.state.clone(), options.guard, options.tasks.clone())
                 .map_err(|cause| StartError::State {
                     path: options.state.join("logs"),
@@ -191,6 +209,12 @@ impl Control {
             facts: RwLock::default(),
         });
         let _change = control.change.lock().await;
+        if let Err(reason) = &control.store {
+            let what = format!("{reason}; only the files are served, and nothing can be changed");
+            control.events.tell("StoreFailed", "gateway", &what);
+        }
+        let settled = control.settle(set)?;
+        let set = &settled.set;
         for plugin in &set.plugins {
             let document = set.document("Plugin", plugin.name.as_str());
             let running = control.start_plugin(plugin.clone(), document).await?;
@@ -201,8 +225,9 @@ impl Control {
         }
         for endpoint in &set.endpoints {
             let document = set.document("Endpoint", endpoint.name.as_str());
+            let revision = settled.revision(endpoint.name.as_str());
             control
-                .apply_endpoint(endpoint.clone(), document.unwrap_or_default(), 1)
+                .apply_endpoint(endpoint.clone(), document.unwrap_or_default(), revision)
                 .await?;
             let object = format!("endpoint/{}", endpoint.name);
             control

@@ -18,6 +18,7 @@ use crate::id::Digest;
 use crate::name::Name;
 use crate::units::Percent;
 
+mod absolute;
 mod check;
 mod defaults;
 pub mod load;

@@ -77,6 +77,18 @@ impl From<ControlError> for Refusal {
         match error {
             ControlError::NotFound(_) => Self::not_found(detail),
             ControlError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", detail),
+            ControlError::Stale(_) => Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail),
+            ControlError::Problems(problems) => {
+                let count = problems.len();
+                let word = if count == 1 { "problem" } else { "problems" };
+                let mut refusal = Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid",
+                    format!("{count} {word}"),
+                );
+                refusal.problems = problems;
+                refusal
+            }
             ControlError::Refused(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", detail)
             }

@@ -81,6 +81,7 @@ pub(super) async fn read(
     let (limit, wanted) = match takes {
         Takes::Nothing => (0, None),
         Takes::Json => (JSON_BYTES_MAX, Some("application/json")),
+        Takes::MergePatch => (JSON_BYTES_MAX, Some("application/merge-patch+json")),
         Takes::Wasm => (WASM_BYTES_MAX, Some("application/wasm")),
     };
     let declared = headers

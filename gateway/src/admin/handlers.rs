@@ -14,7 +14,7 @@ use super::answer::{Refusal, json, whole};
 use super::body::Body;
 use super::query::Query;
 use super::routes::Action;
-use super::{Api, streams};
+use super::{Api, changes, streams};
 use crate::name::Name;
 use crate::runtime::LogQuery;
 use crate::units::Interval;
@@ -49,6 +49,16 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         Action::Status => json(StatusCode::OK, &control.status()),
         Action::Endpoints => page(control.endpoints(), &call.query),
         Action::Endpoint => json(StatusCode::OK, &control.endpoint(name)?),
+        Action::PutEndpoint
+        | Action::PatchEndpoint
+        | Action::DeleteEndpoint
+        | Action::PutTraffic
+        | Action::RollbackEndpoint => changes::act(api, action, call).await,
+        Action::Traffic => json(StatusCode::OK, &control.traffic(name)?),
+        Action::History => json(
+            StatusCode::OK,
+            &json!({ "items": control.endpoint_history(name)? }),
+        ),
         Action::Keys => json(StatusCode::OK, &control.endpoint_keys(name)?),
         Action::Load => json(StatusCode::OK, &control.load(name)?),
         Action::Logs => logs(api, &call),

@@ -25,6 +25,20 @@ pub(super) enum Action {
     Endpoints,
     /// One endpoint.
     Endpoint,
+    /// Makes or replaces an endpoint.
+    PutEndpoint,
+    /// Changes an endpoint by a merge patch.
+    PatchEndpoint,
+    /// Takes an endpoint away.
+    DeleteEndpoint,
+    /// The shares of an endpoint's versions.
+    Traffic,
+    /// Other shares.
+    PutTraffic,
+    /// The revisions of an endpoint.
+    History,
+    /// An endpoint as it was.
+    RollbackEndpoint,
     /// An endpoint's keys.
     Keys,
     /// The last hour of an endpoint.
@@ -52,6 +66,8 @@ pub(super) enum Takes {
     Nothing,
     /// A JSON object; nothing is an empty one.
     Json,
+    /// A merge patch (RFC 7396).
+    MergePatch,
     /// A component.
     Wasm,
 }
@@ -78,6 +94,7 @@ pub(super) struct Route {
 
 const LIST: &[&str] = &["limit", "continue"];
 const LOGS: &[&str] = &["version", "replica", "since", "follow"];
+const CHANGE: &[&str] = &["dryRun"];
 const EVENTS: &[&str] = &["since", "follow"];
 
 const fn open(path: &'static str, action: Action, summary: &'static str) -> Route {
@@ -121,8 +138,26 @@ const fn post(path: &'static str, action: Action, body: Takes, summary: &'static
     }
 }
 
+const fn change(
+    method: Method,
+    path: &'static str,
+    action: Action,
+    body: Takes,
+    summary: &'static str,
+) -> Route {
+    Route {
+        method,
+        path,
+        action,
+        open: false,
+        body,
+        query: CHANGE,
+        summary,
+    }
+}
+
 /// All rows.
-pub(super) static TABLE: [Route; 15] = [
+pub(super) static TABLE: [Route; 22] = [
     open("/healthz", Action::Health, "The process answers"),
     open(
         "/readyz",
@@ -142,6 +177,53 @@ pub(super) static TABLE: [Route; 15] = [
         Action::Endpoint,
         &[],
         "One endpoint with its status",
+    ),
+    change(
+        Method::PUT,
+        "/v1/endpoints/{name}",
+        Action::PutEndpoint,
+        Takes::Json,
+        "Makes or replaces an endpoint",
+    ),
+    change(
+        Method::PATCH,
+        "/v1/endpoints/{name}",
+        Action::PatchEndpoint,
+        Takes::MergePatch,
+        "Changes an endpoint by a merge patch",
+    ),
+    change(
+        Method::DELETE,
+        "/v1/endpoints/{name}",
+        Action::DeleteEndpoint,
+        Takes::Nothing,
+        "Takes an endpoint and its versions away",
+    ),
+    get(
+        "/v1/endpoints/{name}/traffic",
+        Action::Traffic,
+        &[],
+        "The shares of an endpoint's versions, in percent",
+    ),
+    change(
+        Method::PUT,
+        "/v1/endpoints/{name}/traffic",
+        Action::PutTraffic,
+        Takes::Json,
+        "Other shares, as one change; a version left out gets 0",
+    ),
+    get(
+        "/v1/endpoints/{name}/history",
+        Action::History,
+        &[],
+        "The revisions of an endpoint, newest first",
+    ),
+    change(
+        Method::POST,
+        "/v1/endpoints/{name}/rollback",
+        Action::RollbackEndpoint,
+        Takes::Json,
+        "An endpoint as it was at a revision",
     ),
     get(
         "/v1/endpoints/{name}/keys",

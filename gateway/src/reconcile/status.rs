@@ -231,3 +231,14 @@ pub struct EndpointLoad {
     /// By version, in the resource's order.
     pub versions: Vec<VersionLoad>,
 }
+
+/// What a change of a resource did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Whether there was none before.
+    pub created: bool,
+    /// Its revision.
+    pub revision: u64,
+    /// The resource, without its status.
+    pub document: serde_json::Value,
+}

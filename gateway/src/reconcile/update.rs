@@ -96,6 +96,20 @@ impl Control {
         Ok(())
     }
 
+    /// Takes an endpoint out. Exchanges under way are finished.
+    pub(super) fn remove_endpoint(&self, name: &str) {
+        let Some(before) = self.endpoints.write().remove(name) else {
+            return;
+        };
+        self.table.remove(name);
+        for version in before.versions.iter().chain(&before.updates) {
+            version.retire();
+        }
+        for family in [&self.metrics.requests, &self.metrics.moved_shares] {
+            family.remove(&[name]);
+        }
+    }
+
     /// The policies of the one before where the binding, the keys and the plugin
     /// are the same; else new ones.
     async fn bindings(

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::name::Name;
+use crate::resource::absolute::absolute;
 use crate::resource::check::plugin::{self, Known};
 use crate::resource::check::{At, Check, endpoint, gateway, read_resource};
 use crate::resource::node::{Node, TEXT_BYTES_MAX, Value, documents, shown_text};
@@ -39,7 +40,7 @@ pub struct Set {
     pub documents: Vec<Document>,
 }
 
-/// One resource as it was written.
+/// One resource as it was written, but with absolute paths.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     /// `GatewayConfig`, `Plugin` or `Endpoint`.
@@ -257,11 +258,11 @@ impl<'s> Documents<'s> {
         } else {
             String::new()
         };
-        let written = Document {
-            kind,
-            name,
-            value: root.json(),
-        };
+        let mut value = root.json();
+        if let Some(base) = &source.base {
+            absolute(&mut value, base);
+        }
+        let written = Document { kind, name, value };
         self.documents.push(Doc {
             source,
             file,

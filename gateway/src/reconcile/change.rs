@@ -1,0 +1,466 @@
+//! Changes that administrators and files make to resources.
+//!
+//! Checked, then written to the store, then put to work: what was acknowledged
+//! is on the disk, and what does not check changes nothing. Called by `admin`
+//! and at start.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::status::Written;
+use super::{Control, ControlError, StartError};
+use crate::id::Digest;
+use crate::resource::{self, Document, Endpoint, Problem, Set, Source};
+use crate::store::{Change, FileStore, Revision, Stored};
+
+const ENDPOINT: &str = "Endpoint";
+
+/// How a change is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// The revision it must have; none: any; 0: none may be there.
+    pub expected: Option<u64>,
+    /// Only checks and shows.
+    pub dry_run: bool,
+}
+
+impl Control {
+    /// Brings the files and what is stored together: a file's resource whose
+    /// content changed since it was last applied wins; else what is stored
+    /// goes on (SEMANTICS §12). Without a store the files are all there is.
+    pub(super) fn settle(&self, set: Set) -> Result<Settled, StartError> {
+        let Ok(store) = &self.store else {
+            return Ok(Settled::of_files(set));
+        };
+        let failed = |error: crate::store::StoreError| StartError::Store(error.to_string());
+        for document in set.documents.iter().filter(|one| one.kind == ENDPOINT) {
+            let source = Digest::of(document.value.to_string().as_bytes()).to_string();
+            let stored = store.get(ENDPOINT, &document.name).map_err(failed)?;
+            if stored.is_some_and(|stored| stored.source.as_ref() == Some(&source)) {
+                continue;
+            }
+            let change = Change {
+                kind: ENDPOINT,
+                name: document.name.clone(),
+                document: Some(document.value.clone()),
+                source: Some(source),
+                by: "file".to_owned(),
+                change: "applied from its file".to_owned(),
+                expected: None,
+            };
+            store.write(&change).map_err(failed)?;
+        }
+        let stored = store.list(ENDPOINT).map_err(failed)?;
+        let mut sources: Vec<Source> = set
+            .documents
+            .iter()
+            .filter(|one| one.kind != ENDPOINT)
+            .map(source)
+            .collect();
+        sources.extend(stored.iter().map(|one| text(&one.document)));
+        match resource::check(&sources) {
+            Ok(mut whole) => {
+                // The command line may have changed what the files say of it.
+                whole.config = set.config;
+                Ok(Settled { set: whole, stored })
+            }
+            Err(problems) => Err(StartError::Stored(problems)),
+        }
+    }
+
+    /// Makes or changes an endpoint.
+    ///
+    /// # Errors
+    ///
+    /// 422 with every problem, 412 where the revision is not the expected one,
+    /// 409 where the body's own revision is stale, 503 where the store cannot
+    /// be written. Then nothing was changed.
+    pub async fn put_endpoint(
+        self: &Arc<Self>,
+        name: &str,
+        document: Value,
+        manner: Manner,
+        what: &str,
+    ) -> Result<Written, ControlError> {
+        let _change = self.change.lock().await;
+        self.put(name, document, manner, what).await
+    }
+
+    /// Changes an endpoint by a merge patch (RFC 7396).
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::put_endpoint`]; 404 where there is none.
+    pub async fn patch_endpoint(
+        self: &Arc<Self>,
+        name: &str,
+        patch: &Value,
+        manner: Manner,
+    ) -> Result<Written, ControlError> {
+        let _change = self.change.lock().await;
+        let mut document = self.endpoint_running(name)?.document.clone();
+        merge(&mut document, patch);
+        self.put(name, document, manner, "patched").await
+    }
+
+    /// Sets the shares of an endpoint's versions, in percent, as one change; a
+    /// version left out gets 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::put_endpoint`]; 404 where there is no such endpoint, 422
+    /// where there is no such version.
+    pub async fn put_traffic(
+        self: &Arc<Self>,
+        name: &str,
+        shares: &Map<String, Value>,
+        manner: Manner,
+    ) -> Result<Written, ControlError> {
+        let _change = self.change.lock().await;
+        let running = self.endpoint_running(name)?;
+        let mut document = running.document.clone();
+        let mut left: Vec<&String> = shares.keys().collect();
+        let versions = document
+            .pointer_mut("/spec/versions")
+            .and_then(Value::as_array_mut);
+        for version in versions.into_iter().flatten() {
+            let name = version
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            left.retain(|one| **one != name);
+            if let Some(version) = version.as_object_mut() {
+                version.insert(
+                    "traffic".to_owned(),
+                    shares.get(&name).cloned().unwrap_or_else(|| json!(0)),
+                );
+            }
+        }
+        if let Some(unknown) = left.first() {
+            let known: Vec<&str> = running
+                .spec
+                .versions
+                .iter()
+                .map(|version| version.name.as_str())
+                .collect();
+            return Err(ControlError::Refused(format!(
+                "endpoint {name} has no version {unknown}; it has {}",
+                known.join(", ")
+            )));
+        }
+        let words: Vec<String> = shares
+            .iter()
+            .map(|(name, share)| format!("{name}={share}"))
+            .collect();
+        self.put(
+            name,
+            document,
+            manner,
+            &format!("traffic {}", words.join(" ")),
+        )
+        .await
+    }
+
+    /// Takes an endpoint and its versions away.
+    ///
+    /// # Errors
+    ///
+    /// 404, 412, 503; then it is still there.
+    pub async fn delete_endpoint(&self, name: &str, manner: Manner) -> Result<(), ControlError> {
+        let _change = self.change.lock().await;
+        self.endpoint_running(name)?;
+        if manner.dry_run {
+            return Ok(());
+        }
+        self.write(Change {
+            kind: ENDPOINT,
+            name: name.to_owned(),
+            document: None,
+            source: None,
+            by: "admin".to_owned(),
+            change: "deleted".to_owned(),
+            expected: manner.expected,
+        })?;
+        self.remove_endpoint(name);
+        self.events.tell(
+            "Deleted",
+            &format!("endpoint/{name}"),
+            "with all its versions",
+        );
+        Ok(())
+    }
+
+    /// The revisions of an endpoint, newest first; also of one that is gone.
+    ///
+    /// # Errors
+    ///
+    /// 404, 503.
+    pub fn endpoint_history(&self, name: &str) -> Result<Vec<Revision>, ControlError> {
+        let history = self
+            .store()?
+            .history(ENDPOINT, name)
+            .map_err(|error| ControlError::Store(error.to_string()))?;
+        if history.is_empty() {
+            return Err(ControlError::NotFound(format!("no endpoint {name}")));
+        }
+        Ok(history)
+    }
+
+    /// Makes an endpoint what it was at a revision; that is a new revision.
+    ///
+    /// # Errors
+    ///
+    /// 404 where that revision is not kept, and as [`Control::put_endpoint`].
+    pub async fn rollback_endpoint(
+        self: &Arc<Self>,
+        name: &str,
+        to: u64,
+        manner: Manner,
+    ) -> Result<Written, ControlError> {
+        let _change = self.change.lock().await;
+        let document = self
+            .store()?
+            .at(ENDPOINT, name, to)
+            .map_err(|error| ControlError::Store(error.to_string()))?
+            .ok_or_else(|| {
+                ControlError::NotFound(format!(
+                    "endpoint {name} has no revision {to} to go back to"
+                ))
+            })?;
+        self.put(
+            name,
+            document,
+            manner,
+            &format!("rolled back to revision {to}"),
+        )
+        .await
+    }
+
+    /// Under the change lock.
+    async fn put(
+        self: &Arc<Self>,
+        name: &str,
+        mut document: Value,
+        manner: Manner,
+        what: &str,
+    ) -> Result<Written, ControlError> {
+        let before = self.endpoint_running(name).ok();
+        let current = before.as_ref().map_or(0, |before| before.revision);
+        if let Some(given) = strip(&mut document).filter(|given| *given != current) {
+            return Err(ControlError::Conflict(format!(
+                "metadata.revision of {given} is stale; it is at {current}: read it again"
+            )));
+        }
+        if let Some(given) = manner.expected.filter(|given| *given != current) {
+            return Err(ControlError::Stale(format!(
+                "revision {given} is not the current one, which is {current}"
+            )));
+        }
+        let spec = self.check_endpoint(name, &document)?;
+        let unchanged = before
+            .as_ref()
+            .is_some_and(|before| before.document == document);
+        if manner.dry_run || unchanged {
+            return Ok(Written {
+                created: false,
+                revision: current,
+                document,
+            });
+        }
+        let revision = self.write(Change {
+            kind: ENDPOINT,
+            name: name.to_owned(),
+            document: Some(document.clone()),
+            source: None,
+            by: "admin".to_owned(),
+            change: what.to_owned(),
+            expected: Some(current),
+        })?;
+        self.apply_endpoint(spec, document.clone(), revision)
+            .await
+            .map_err(|error| ControlError::Store(error.to_string()))?;
+        self.events
+            .tell("Changed", &format!("endpoint/{name}"), what);
+        Ok(Written {
+            created: before.is_none(),
+            revision,
+            document,
+        })
+    }
+
+    /// Checks one endpoint against itself, the plugins and the hosts of others.
+    fn check_endpoint(&self, name: &str, document: &Value) -> Result<Endpoint, ControlError> {
+        let mut sources = vec![text(document)];
+        sources.extend(
+            self.plugins
+                .read()
+                .values()
+                .map(|plugin| text(&plugin.document)),
+        );
+        let set = resource::check(&sources).map_err(ControlError::Problems)?;
+        let problem = |path: &str, message: String| {
+            ControlError::Problems(vec![Problem {
+                path: path.to_owned(),
+                ..Problem::of_file("", message)
+            }])
+        };
+        let Some(spec) = set.endpoints.into_iter().next() else {
+            return Err(problem("kind", "not an Endpoint".to_owned()));
+        };
+        if spec.name.as_str() != name {
+            let message = format!("{} is not {name}, which the address names", spec.name);
+            return Err(problem("metadata.name", message));
+        }
+        for host in &spec.hosts {
+            if let Some(other) = self
+                .table
+                .host(host)
+                .filter(|one| one.spec.name != spec.name)
+            {
+                let message = format!("{host} is claimed by endpoint {}", other.spec.name);
+                return Err(problem("spec.hosts", message));
+            }
+        }
+        Ok(spec)
+    }
+
+    fn store(&self) -> Result<&FileStore, ControlError> {
+        self.store
+            .as_ref()
+            .map_err(|reason| ControlError::Store(reason.clone()))
+    }
+
+    fn write(&self, change: Change) -> Result<u64, ControlError> {
+        let store = self.store()?;
+        // A sync of the disk; other tasks of this thread go elsewhere meanwhile.
+        tokio::task::block_in_place(|| store.write(&change)).map_err(|error| match error {
+            crate::store::StoreError::Stale { .. } => ControlError::Stale(error.to_string()),
+            crate::store::StoreError::File { .. } => ControlError::Store(error.to_string()),
+        })
+    }
+}
+
+/// Files and store, brought together.
+pub(super) struct Settled {
+    pub(super) set: Set,
+    pub(super) stored: Vec<Stored>,
+}
+
+impl Settled {
+    fn of_files(set: Set) -> Self {
+        Self {
+            set,
+            stored: Vec::new(),
+        }
+    }
+
+    /// The revision of an endpoint; 1 where there is no store.
+    pub(super) fn revision(&self, name: &str) -> u64 {
+        self.stored
+            .iter()
+            .find(|one| one.name == name)
+            .map_or(1, |one| one.revision)
+    }
+}
+
+fn source(document: &Document) -> Source {
+    text(&document.value)
+}
+
+/// JSON is YAML; paths in it are absolute.
+fn text(document: &Value) -> Source {
+    Source {
+        name: String::new(),
+        text: document.to_string(),
+        base: None,
+    }
+}
+
+/// Takes off what the gateway adds when it shows a resource; its revision.
+fn strip(document: &mut Value) -> Option<u64> {
+    let document = document.as_object_mut()?;
+    document.remove("status");
+    let revision = document
+        .get_mut("metadata")?
+        .as_object_mut()?
+        .remove("revision")?;
+    revision.as_u64()
+}
+
+/// A merge patch (RFC 7396): null takes away, arrays are replaced whole.
+fn merge(target: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        target.clone_from(patch);
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(object) = target.as_object_mut() else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            object.remove(key);
+        } else {
+            merge(object.entry(key.as_str()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(target: Value, patch: &Value, expected: &Value) {
+        let mut merged = target;
+        merge(&mut merged, patch);
+        assert_eq!(merged, *expected);
+    }
+
+    #[test]
+    fn a_merge_patch_is_that_of_the_rfc() {
+        check(
+            json!({ "a": "b" }),
+            &json!({ "a": "c" }),
+            &json!({ "a": "c" }),
+        );
+        check(
+            json!({ "a": "b" }),
+            &json!({ "b": "c" }),
+            &json!({ "a": "b", "b": "c" }),
+        );
+        check(json!({ "a": "b" }), &json!({ "a": null }), &json!({}));
+        check(
+            json!({ "a": ["b"] }),
+            &json!({ "a": "c" }),
+            &json!({ "a": "c" }),
+        );
+        check(
+            json!({ "a": { "b": "c" } }),
+            &json!({ "a": { "b": "d", "c": null } }),
+            &json!({ "a": { "b": "d" } }),
+        );
+        check(
+            json!({ "a": [1, 2] }),
+            &json!({ "a": [3] }),
+            &json!({ "a": [3] }),
+        );
+        check(
+            json!(["a"]),
+            &json!({ "a": { "b": null } }),
+            &json!({ "a": {} }),
+        );
+    }
+
+    #[test]
+    fn what_the_gateway_adds_is_taken_off() {
+        let mut shown = json!({ "metadata": { "name": "iris", "revision": 3 }, "status": {} });
+        assert_eq!(strip(&mut shown), Some(3));
+        assert_eq!(shown, json!({ "metadata": { "name": "iris" } }));
+        assert_eq!(strip(&mut shown), None);
+    }
+}
