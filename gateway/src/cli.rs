@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::resource::{self, Problem, Set};
 use crate::units::Interval;
 
+pub mod change;
 mod connect;
 mod logs;
 pub mod plan;
@@ -50,6 +51,26 @@ pub enum Verb {
     Get(Get),
     /// How many replicas a load needs.
     Plan(plan::Plan),
+    /// Make or change endpoints as files say.
+    Apply(change::Apply),
+    /// Take an endpoint and its versions away.
+    Delete(change::Object),
+    /// Shift traffic between versions.
+    #[command(subcommand)]
+    Traffic(change::Traffic),
+    /// Show the revisions of an endpoint.
+    History {
+        /// Which.
+        #[command(flatten)]
+        object: change::Object,
+        /// How to show them.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Make an endpoint what it was at a revision, or a plugin what it was before.
+    Rollback(change::Rollback),
+    /// Wait until an endpoint is healthy, or gone.
+    Wait(change::Wait),
     /// Show the gateway: listeners, endpoints, plugins, warnings.
     Status {
         /// Where the gateway is.
@@ -239,6 +260,8 @@ pub enum Failure {
     Usage(String),
     /// 3: not reached.
     NotReached(String),
+    /// 4: waited long enough.
+    TimedOut(String),
 }
 
 impl Failure {
@@ -249,6 +272,7 @@ impl Failure {
             Self::Refused(why) => (1, why),
             Self::Usage(why) => (2, why),
             Self::NotReached(why) => (3, why),
+            Self::TimedOut(why) => (4, why),
         };
         if !why.is_empty() {
             complain(&why);
@@ -386,6 +410,20 @@ async fn act(verb: Verb) -> Result<(), Failure> {
             None => plan::given(&plan),
             Some(endpoint) => plan::running(&Gateway::find(&plan.to)?, endpoint).await,
         },
+        Verb::Apply(apply) => change::apply(&Gateway::find(&apply.to)?, &apply).await,
+        Verb::Delete(object) => change::delete(&Gateway::find(&object.to)?, &object).await,
+        Verb::Traffic(change::Traffic::Set {
+            endpoint,
+            shares,
+            to,
+        }) => change::traffic(&Gateway::find(&to)?, &endpoint, &shares).await,
+        Verb::History { object, output } => {
+            change::history(&Gateway::find(&object.to)?, &object, output).await
+        }
+        Verb::Rollback(rollback) => {
+            change::rollback(&Gateway::find(&rollback.object.to)?, &rollback).await
+        }
+        Verb::Wait(wait) => change::wait(&Gateway::find(&wait.object.to)?, &wait).await,
         Verb::Status { to, output } => show::status(&Gateway::find(&to)?, output).await,
     }
 }

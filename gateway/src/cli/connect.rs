@@ -95,22 +95,37 @@ impl Gateway {
     }
 
     /// Posts and returns the JSON of the answer.
+    /// A change; an answer without a body is null.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &'static str,
+        content: Bytes,
+    ) -> Result<Value, Failure> {
+        let content = (!kind.is_empty()).then_some((kind, content));
+        let call = Call {
+            content,
+            ..self.call(method, path)
+        };
+        self.json(call).await
+    }
+
     pub(super) async fn post(
         &self,
         path: &str,
         kind: &'static str,
         content: Bytes,
     ) -> Result<Value, Failure> {
-        let call = Call {
-            content: Some((kind, content)),
-            ..self.call(Method::POST, path)
-        };
-        self.json(call).await
+        self.send(Method::POST, path, kind, content).await
     }
 
     async fn json(&self, call: Call) -> Result<Value, Failure> {
         let answer = self.client.send(call).await.map_err(failed)?;
         let body = self.accepted(answer)?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
         serde_json::from_slice(&body).map_err(|error| {
             Failure::Refused(format!(
                 "{}: the answer is not JSON ({error}); is it a gateway?",
