@@ -80,7 +80,12 @@ pub struct Wait {
     #[command(flatten)]
     pub(super) object: Object,
     /// The state to wait for.
-    #[arg(id = "for", long = "for", value_name = "STATE", default_value = "healthy")]
+    #[arg(
+        id = "for",
+        long = "for",
+        value_name = "STATE",
+        default_value = "healthy"
+    )]
     state: Wanted,
     /// Then exit code 4.
     #[arg(long, default_value = "60s", value_parser = Interval::parse)]
