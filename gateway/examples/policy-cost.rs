@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example policy-cost`. Prints nanoseconds; asserts nothing.
 
-#![expect(clippy::print_stdout, reason = "a program that prints")]
+#![allow(clippy::print_stdout, reason = "a program that prints")]
 
 use std::hint::black_box;
 use std::sync::Arc;

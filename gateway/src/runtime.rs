@@ -186,6 +186,7 @@ impl Machine {
             spec,
             events,
             places: Mutex::default(),
+            leaving: Mutex::default(),
         };
         match &replicas.spec.version.runtime {
             Runtime::Process(_) => replicas.want(wanted),
@@ -269,6 +270,8 @@ pub struct Replicas {
     spec: ReplicasSpec,
     events: mpsc::Sender<ReplicaEvent>,
     places: Mutex<BTreeMap<ReplicaId, Ending>>,
+    /// Those that are on their way out and not stopped yet.
+    leaving: Mutex<BTreeMap<ReplicaId, Ending>>,
 }
 
 /// How a replica is told to end, and how it says that it has.
@@ -289,11 +292,11 @@ struct Place {
 }
 
 impl Replicas {
-    /// Starts replicas until there are `n`, without those being stopped. Fewer
-    /// than there are: nothing happens; the caller chooses whom to [`stop`].
+    /// Starts replicas until there are `n`, without those that leave. Fewer
+    /// than there are: nothing happens; the caller chooses who is to [`leave`].
     /// Static replicas are as many as their addresses.
     ///
-    /// [`stop`]: Replicas::stop
+    /// [`leave`]: Replicas::leave
     pub fn want(&self, n: u32) {
         let Runtime::Process(process) = &self.spec.version.runtime else {
             return;
@@ -304,17 +307,26 @@ impl Replicas {
         }
     }
 
-    /// Those there are, without those being stopped.
+    /// Those there are, without those that leave.
     #[must_use]
     pub fn ids(&self) -> Vec<ReplicaId> {
         self.places.lock().keys().cloned().collect()
+    }
+
+    /// One no longer counts for [`Replicas::want`], and runs on until
+    /// [`Replicas::stop`].
+    pub fn leave(&self, id: &ReplicaId) {
+        if let Some(ending) = self.places.lock().remove(id) {
+            self.leaving.lock().insert(id.clone(), ending);
+        }
     }
 
     /// Stops one: SIGTERM, after `grace` SIGKILL; ends when nothing of it is
     /// left. No other is started in its place until [`Replicas::want`] says so.
     /// Cancel-safe: dropped, the replica ends all the same.
     pub async fn stop(&self, id: &ReplicaId) {
-        let ending = self.places.lock().remove(id);
+        self.leave(id);
+        let ending = self.leaving.lock().remove(id);
         if let Some(ending) = ending {
             ending.asked.cancel();
             ending.done.cancelled().await;
@@ -323,7 +335,8 @@ impl Replicas {
 
     /// Stops all, as [`Replicas::stop`] does, at the same time. Cancel-safe.
     pub async fn stop_all(&self) {
-        let endings = std::mem::take(&mut *self.places.lock());
+        let mut endings = std::mem::take(&mut *self.places.lock());
+        endings.append(&mut self.leaving.lock());
         for ending in endings.values() {
             ending.asked.cancel();
         }
@@ -366,7 +379,8 @@ impl Replicas {
 
 impl Drop for Replicas {
     fn drop(&mut self) {
-        for ending in self.places.get_mut().values() {
+        let leaving = self.leaving.get_mut().values();
+        for ending in self.places.get_mut().values().chain(leaving) {
             ending.asked.cancel();
         }
     }

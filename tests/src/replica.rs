@@ -10,8 +10,9 @@ mod answer;
 mod request;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 pub use request::{Digest, Request};
 
@@ -21,8 +22,8 @@ pub use request::{Digest, Request};
 /// body is read; `sleep=MS` computes; and then one of `head` (the head it got),
 /// `echo` (the body it got, chunked, with its trailers), `bytes=N`, `sse=N`
 /// events `every=MS`, `short` (cut within its length), `cut` (a chunk cut), or
-/// by default a line of JSON. `status=N`, `close` and `trailers` change the
-/// answer. `GET /stats` is answered from the side.
+/// by default a line of JSON. `status=N`, `retry=SECONDS` (a `Retry-After`),
+/// `close` and `trailers` change the answer. `GET /stats` is answered from the side.
 #[derive(Debug)]
 pub struct Replica {
     /// Where it listens.
@@ -34,6 +35,8 @@ pub struct Replica {
 #[derive(Debug, Default)]
 struct Shared {
     name: String,
+    begun: Option<Instant>,
+    manner: Mutex<String>,
     busy: AtomicU32,
     greatest: AtomicU32,
     served: AtomicU32,
@@ -54,11 +57,21 @@ impl Replica {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            begun: Some(Instant::now()),
             ..Shared::default()
         });
         let of_thread = Arc::clone(&shared);
         std::thread::spawn(move || accept(&listener, &of_thread));
         Self { address, shared }
+    }
+
+    /// Treats every later request as if this stood first in its query.
+    ///
+    /// # Panics
+    ///
+    /// Where one of its threads did.
+    pub fn behave(&self, manner: &str) {
+        manner.clone_into(&mut self.shared.manner.lock().unwrap());
     }
 
     /// The most requests it had at once.

@@ -40,9 +40,22 @@ pub fn version(name: &str, replicas: &[&Replica], keys: &str) -> String {
 /// A version of processes of the test replica with more keys.
 #[must_use]
 pub fn process(name: &str, arguments: &[&str], keys: &str) -> String {
-    let program = crate::target().join("debug/replica");
-    let mut command = vec![format!("\"{}\"", program.display())];
-    command.extend(arguments.iter().map(|argument| format!("\"{argument}\"")));
+    let program = program();
+    let mut words = vec![program.as_str()];
+    words.extend(arguments);
+    command(name, &words, keys)
+}
+
+/// The test replica's binary.
+#[must_use]
+pub fn program() -> String {
+    crate::target().join("debug/replica").display().to_string()
+}
+
+/// A version of processes of any command with more keys.
+#[must_use]
+pub fn command(name: &str, words: &[&str], keys: &str) -> String {
+    let command: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
     let process = format!(
         "process: {{ command: [{}], grace: 2s }}",
         command.join(", ")

@@ -62,16 +62,16 @@ impl Load {
         }
     }
 
-    /// Every minute there was, the oldest first.
+    /// All 60 minutes, the oldest first; those before the fleet began are empty.
     pub(super) fn minutes(&mut self, now: Instant) -> Vec<Minute> {
         self.turn(now);
-        let known = self.minute.min(MINUTES as u64 - 1);
-        let cell = |ago: u64| {
-            let place = (self.minute - ago) as usize % MINUTES;
-            let ago = u32::try_from(ago).unwrap_or(u32::MAX);
-            self.cells.get(place).map(|cell| Minute { ago, ..*cell })
+        let newest = self.minute as usize % MINUTES;
+        let cell = |ago: usize| {
+            let cell = self.cells.get((newest + MINUTES - ago) % MINUTES)?;
+            let ago = u32::try_from(ago).ok()?;
+            Some(Minute { ago, ..*cell })
         };
-        (0..=known).rev().filter_map(cell).collect()
+        (0..MINUTES).rev().filter_map(cell).collect()
     }
 
     fn cell(&mut self) -> Option<&mut Minute> {
@@ -106,7 +106,8 @@ mod tests {
         load.held(Duration::from_secs(2));
         load.at(start + Duration::from_secs(61), 5, 1, 0);
         let minutes = load.minutes(start + Duration::from_secs(61));
-        assert_eq!(minutes.len(), 2);
+        assert_eq!(minutes.len(), 60);
+        assert!(minutes[..58].iter().all(|minute| minute.requests == 0));
         let first = Minute {
             ago: 1,
             requests: 3,
@@ -114,8 +115,8 @@ mod tests {
             held: Duration::from_secs(2),
             peak: 3,
         };
-        assert_eq!(minutes[0], first);
-        assert_eq!(minutes[1].requests, 2);
+        assert_eq!(minutes[58], first);
+        assert_eq!(minutes[59].requests, 2);
         let later = load.minutes(start + Duration::from_secs(60 * 60 + 30));
         assert_eq!(later.len(), 60);
         assert_eq!(later[0].requests, 2);

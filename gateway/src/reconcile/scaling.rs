@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::version::VersionState;
@@ -25,6 +25,13 @@ use crate::scale::{Bounds, Load, Scaler};
 /// How often a version without a scaler looks at its fleet, so that what is over
 /// there, such as an ejection, is over in the gauges too.
 const IDLE_LOOK: Duration = Duration::from_secs(10);
+
+/// For how long at least a version that was replaced still takes requests: those
+/// that were routed before and are still being judged by a policy.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// How often a version that is to end looks whether its queue is served.
+const QUEUE_LOOK: Duration = Duration::from_millis(20);
 
 fn settings(endpoint: &Name, version: &Version) -> FleetSettings {
     let mut settings = FleetSettings::new(
@@ -63,6 +70,8 @@ fn bounds(version: &Version, autoscale: &Autoscale) -> Bounds {
 pub(super) struct Orders {
     /// The version's settings; replicas go by what they were started with.
     settings: watch::Sender<Arc<Version>>,
+    /// Whether requests come to it: an update's count is not scaled before.
+    serving: watch::Sender<bool>,
     /// Lets the replicas drain, then ends the task.
     retire: CancellationToken,
 }
@@ -76,17 +85,28 @@ struct Driver {
     replicas: Arc<Replicas>,
     scaler: Option<Scaler>,
     settings: watch::Receiver<Arc<Version>>,
+    serving: watch::Receiver<bool>,
     retire: CancellationToken,
 }
 
-fn scaler(version: &Version, now: Instant) -> Option<Scaler> {
+/// The scaler of a version that has, or is about to have, `wanted` replicas.
+fn scaler(version: &Version, wanted: u32) -> Option<Scaler> {
     match &version.scale {
         Scale::Fixed(_) => None,
-        Scale::Auto(autoscale) => Some(Scaler::new(
-            bounds(version, autoscale),
-            now,
-            autoscale.min_replicas,
-        )),
+        Scale::Auto(autoscale) => {
+            let bounds = bounds(version, autoscale);
+            Some(Scaler::new(bounds, Instant::now(), wanted))
+        }
+    }
+}
+
+/// The number nearest to `wanted` that the version may have.
+fn within(version: &Version, wanted: u32) -> u32 {
+    match &version.scale {
+        Scale::Fixed(replicas) => *replicas,
+        Scale::Auto(autoscale) => wanted
+            .min(autoscale.max_replicas)
+            .max(autoscale.min_replicas),
     }
 }
 
@@ -106,19 +126,23 @@ fn refresh(version: &Version) -> Duration {
 }
 
 impl Control {
-    /// Makes a version's fleet and starts its replicas.
+    /// Makes a version's fleet and starts its replicas: as few as may be, or,
+    /// where it is to take over from one under load, as many as that has.
     pub(super) fn start_version(
         self: &Arc<Self>,
         endpoint: &Name,
         version: &Version,
+        before: Option<&RunningVersion>,
     ) -> Arc<RunningVersion> {
-        let wanted = least(version);
+        let wanted = before.map_or(0, |before| before.state.lock().wanted());
+        let wanted = within(version, wanted);
         let fleet = Fleet::new(settings(endpoint, version), &self.metrics);
         fleet.set_wanted(wanted);
         fleet.set_starting(wanted);
         let spec = Arc::new(version.clone());
         let metrics = ExchangeMetrics::new(&self.metrics, endpoint.as_str(), version.name.as_str());
         let (sender, receiver) = watch::channel(Arc::clone(&spec));
+        let (serving, serves) = watch::channel(before.is_none());
         let retire = CancellationToken::new();
         let running = Arc::new(RunningVersion {
             spec: Arc::clone(&spec),
@@ -128,6 +152,7 @@ impl Control {
             fleet: Arc::clone(&fleet),
             orders: Arc::new(Orders {
                 settings: sender,
+                serving,
                 retire: retire.clone(),
             }),
         });
@@ -140,14 +165,16 @@ impl Control {
             },
             wanted,
         );
+        running.place(replicas.ids());
         let driver = Driver {
             control: Arc::clone(self),
             endpoint: endpoint.clone(),
             object: format!("endpoint/{endpoint}"),
             version: Arc::clone(&running),
             replicas: Arc::new(replicas),
-            scaler: scaler(&spec, Instant::now()),
+            scaler: before.is_none().then(|| scaler(&spec, wanted)).flatten(),
             settings: receiver,
+            serving: serves,
             retire,
         };
         drop(self.tasks.spawn(driver.run(news)));
@@ -168,6 +195,11 @@ impl RunningVersion {
             state: Arc::clone(&self.state),
             orders: Arc::clone(&self.orders),
         })
+    }
+
+    /// Requests come to it from now on.
+    pub(super) fn serve(&self) {
+        self.orders.serving.send_replace(true);
     }
 
     /// Ends when [`RunningVersion::retire`] was called. Cancel-safe.
@@ -196,11 +228,10 @@ impl Driver {
                 changed = self.settings.changed() => if changed.is_ok() {
                     looks = self.change();
                 },
-                () = self.retire.cancelled() => {
-                    self.scaler = None;
-                    self.take_out(0);
-                    break;
-                }
+                served = self.serving.changed() => if served.is_ok() {
+                    looks = self.change();
+                },
+                () = self.retire.cancelled() => break,
                 () = self.control.tasks.stopped() => break,
             }
         }
@@ -222,6 +253,8 @@ impl Driver {
     async fn end(&self) {
         let fleet = &self.version.fleet;
         let drained = async {
+            self.queue_served().await;
+            self.take_out(0);
             for replica in fleet.replicas() {
                 fleet.drain(&replica.id).await;
             }
@@ -235,22 +268,30 @@ impl Driver {
         self.replicas.stop_all().await;
     }
 
-    /// Other settings: of the fleet and of the scaler.
+    /// Ends when nobody waits who chose this version before it was replaced.
+    async fn queue_served(&self) {
+        sleep(LINGER).await;
+        while self.version.fleet.counts().queued > 0 {
+            sleep(QUEUE_LOOK).await;
+        }
+    }
+
+    /// Other settings, of the fleet and of the scaler; or requests come now.
     fn change(&mut self) -> Interval {
         let version = Arc::clone(&self.settings.borrow_and_update());
         self.version
             .fleet
             .update(settings(&self.endpoint, &version));
-        let now = Instant::now();
+        let before = self.version.state.lock().wanted();
+        let wanted = within(&version, before);
+        let serving = *self.serving.borrow_and_update();
         match (&mut self.scaler, &version.scale) {
             (Some(scaler), Scale::Auto(autoscale)) => scaler.update(bounds(&version, autoscale)),
-            (old, _) => *old = scaler(&version, now),
+            (old, _) => *old = serving.then(|| scaler(&version, wanted)).flatten(),
         }
-        self.version.state.lock().need(least(&version));
-        if let Scale::Fixed(wanted) = version.scale {
-            let before = self.version.state.lock().wanted();
-            self.order(before, wanted);
-        }
+        let needed = if serving { least(&version) } else { wanted };
+        self.version.state.lock().need(needed);
+        self.order(before, wanted);
         looks(refresh(&version))
     }
 
@@ -301,14 +342,10 @@ impl Driver {
     fn order(&self, before: u32, wanted: u32) {
         let fleet = &self.version.fleet;
         fleet.set_wanted(wanted);
-        let draining = {
-            let mut state = self.version.state.lock();
-            state.want(wanted);
-            state.draining()
-        };
+        self.version.state.lock().want(wanted);
         if wanted > before {
-            fleet.set_starting(fleet.counts().starting + (wanted - before));
-            self.replicas.want(wanted + draining);
+            self.replicas.want(wanted);
+            self.version.place(self.replicas.ids());
         } else if wanted < before {
             self.take_out(wanted);
         }
@@ -323,6 +360,7 @@ impl Driver {
             .lock()
             .take_out(wanted, |id| fleet.busy(id));
         for id in leaving {
+            self.replicas.leave(&id);
             let fleet = Arc::clone(fleet);
             let replicas = Arc::clone(&self.replicas);
             let bound = self.control.drain;

@@ -58,7 +58,7 @@ impl Control {
                 .and_then(|before| before.update_of(&version.name))
                 .cloned();
             match old {
-                None => versions.push(self.start_version(&name, version)),
+                None => versions.push(self.start_version(&name, version, None)),
                 Some(old) => {
                     versions.push(old.carried(version));
                     if same_replicas(&old.started, version) {
@@ -66,7 +66,7 @@ impl Control {
                     }
                     match update.filter(|update| same_replicas(&update.started, version)) {
                         Some(update) => updates.push(update.carried(version)),
-                        None => updates.push(self.start_version(&name, version)),
+                        None => updates.push(self.start_version(&name, version, Some(old))),
                     }
                 }
             }
@@ -186,6 +186,7 @@ impl Control {
             updates,
             metrics: Arc::clone(&before.metrics),
         });
+        update.serve();
         before.retire_what_is_not_in(&running);
         let message = format!("the new replicas of {name} serve");
         self.events

@@ -3,7 +3,7 @@
 //! Never starts or stops a replica (`scaling` does) and never touches the table:
 //! a replica that comes or goes does not change an entry. Used by `reconcile`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;
 
@@ -31,6 +31,8 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct VersionState {
     phases: BTreeMap<ReplicaId, Phase>,
+    /// Those that were ordered and are to stay, told of or not yet.
+    places: BTreeSet<ReplicaId>,
     wanted: u32,
     needed: u32,
     reason: String,
@@ -43,6 +45,7 @@ impl VersionState {
     pub(super) fn new(wanted: u32) -> Self {
         let mut new = Self {
             phases: BTreeMap::new(),
+            places: BTreeSet::new(),
             wanted,
             needed: wanted,
             reason: String::new(),
@@ -81,9 +84,21 @@ impl VersionState {
         self.count(Phase::BackOff)
     }
 
-    /// Replicas that finish what they have.
-    pub(super) fn draining(&self) -> u32 {
-        self.count(Phase::Draining)
+    /// These were ordered and are to stay; no news of them need have come yet.
+    pub(super) fn place(&mut self, ids: Vec<ReplicaId>) {
+        self.places = ids.into_iter().collect();
+    }
+
+    /// Replicas on their way to their first answer, from the order on.
+    pub(super) fn starting(&self) -> u32 {
+        // A place of the name of one whose end was not told yet is a new one.
+        let starts = |id: &&ReplicaId| {
+            matches!(
+                self.phases.get(*id),
+                None | Some(Phase::Starting | Phase::Draining)
+            )
+        };
+        u32::try_from(self.places.iter().filter(starts).count()).unwrap_or(u32::MAX)
     }
 
     /// How many there should be, from now on.
@@ -100,15 +115,18 @@ impl VersionState {
         busy: impl Fn(&ReplicaId) -> u32,
     ) -> Vec<ReplicaId> {
         let mut staying: Vec<(bool, u32, ReplicaId)> = self
-            .phases
+            .places
             .iter()
-            .filter(|(_, phase)| **phase != Phase::Draining)
-            .map(|(id, phase)| (*phase == Phase::Ready, busy(id), id.clone()))
+            .map(|id| {
+                let ready = self.phases.get(id) == Some(&Phase::Ready);
+                (ready, busy(id), id.clone())
+            })
             .collect();
         staying.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| b.2.cmp(&a.2)));
         let out = staying.len().saturating_sub(wanted as usize);
         let leaving: Vec<ReplicaId> = staying.into_iter().take(out).map(|one| one.2).collect();
         for id in &leaving {
+            self.places.remove(id);
             self.phases.insert(id.clone(), Phase::Draining);
         }
         leaving
@@ -177,10 +195,12 @@ impl VersionState {
     /// State and reason, in words.
     pub(super) fn state(&self) -> (State, String) {
         let ready = self.count(Phase::Ready);
-        if ready >= self.needed {
-            return (State::Healthy, String::new());
+        // Scaled to none it is well, unless its last start failed.
+        let cannot_start = self.needed == 0 && ready == 0 && self.failures > 0;
+        if ready >= self.needed && !cannot_start {
+            return (State::Healthy, self.short_of());
         }
-        let so_far = format!("{ready} of {} replicas ready", self.needed);
+        let so_far = format!("{ready} of {} replicas ready", self.needed.max(1));
         let reason = if self.reason.is_empty() {
             so_far
         } else {
@@ -197,9 +217,32 @@ impl VersionState {
         };
         (state, reason)
     }
+
+    /// Why a healthy version has fewer replicas than its load needs; nothing
+    /// where none of them fails.
+    fn short_of(&self) -> String {
+        if self.failing() == 0 || self.reason.is_empty() {
+            return String::new();
+        }
+        let ready = self.count(Phase::Ready);
+        format!(
+            "{ready} of {} wanted replicas ready: {}",
+            self.wanted, self.reason
+        )
+    }
 }
 
 impl RunningVersion {
+    /// These replicas were ordered and are to stay.
+    pub(super) fn place(&self, ids: Vec<ReplicaId>) {
+        let starting = {
+            let mut state = self.state.lock();
+            state.place(ids);
+            state.starting()
+        };
+        self.fleet.set_starting(starting);
+    }
+
     /// What status shows; `traffic` in hundredths of a percent.
     pub(super) fn status(&self, traffic: u32) -> VersionStatus {
         let state = self.state.lock();
@@ -213,7 +256,7 @@ impl RunningVersion {
             replicas: ReplicaCounts {
                 wanted: state.wanted,
                 ready: counts.ready,
-                starting: state.count(Phase::Starting),
+                starting: counts.starting,
                 draining: counts.draining,
             },
         }
@@ -226,12 +269,7 @@ impl RunningVersion {
             let mut state = self.state.lock();
             let leaving = state.phases.get(event.id()) == Some(&Phase::Draining);
             let told = state.take(event);
-            (
-                told,
-                state.count(Phase::Starting),
-                state.reason.clone(),
-                leaving,
-            )
+            (told, state.starting(), state.reason.clone(), leaving)
         };
         // Said before the fleet changes, so that a waiter that is told "no
         // replica" is told why.
@@ -273,24 +311,42 @@ mod tests {
         let blue = Name::parse("blue").unwrap();
         let ids: Vec<ReplicaId> = (1..=4).map(|n| ReplicaId::new(&blue, n)).collect();
         let mut state = VersionState::new(1);
+        state.place(ids.clone());
         for id in &ids[..3] {
             state.take(&ReplicaEvent::Ready { id: id.clone() });
         }
-        let address = "127.0.0.1:1".parse().unwrap();
-        state.take(&ReplicaEvent::Starting {
-            id: ids[3].clone(),
-            address,
-        });
+        // Of the fourth there is no news yet.
+        assert_eq!(state.starting(), 1);
         let busy = |id: &ReplicaId| u32::from(*id == ids[1]);
         let out = state.take_out(1, busy);
         assert_eq!(out, [ids[3].clone(), ids[2].clone(), ids[0].clone()]);
-        assert_eq!(state.draining(), 3);
+        assert_eq!((state.count(Phase::Draining), state.starting()), (3, 0));
         assert!(state.take_out(1, busy).is_empty());
         // News of one that leaves does not bring it back.
         state.take(&ReplicaEvent::Ready { id: ids[3].clone() });
-        assert_eq!(state.draining(), 3);
+        assert_eq!(state.count(Phase::Draining), 3);
+        // A new one of its name is starting, whatever is told of the old one.
+        state.place(vec![ids[1].clone(), ids[3].clone()]);
+        assert_eq!(state.starting(), 1);
         state.take(&ReplicaEvent::Stopped { id: ids[3].clone() });
-        assert_eq!(state.draining(), 2);
+        assert_eq!((state.count(Phase::Draining), state.starting()), (2, 1));
+    }
+
+    #[test]
+    fn a_version_of_none_that_cannot_start_is_failed_and_says_why() {
+        let mut state = VersionState::new(0);
+        for _ in 0..FAILURES_MAX {
+            state.take(&exited());
+            state.take(&ReplicaEvent::BackOff {
+                id: id(),
+                reason: "exit 3: no module".to_owned(),
+                wait: Duration::from_millis(100),
+            });
+        }
+        let failed = "0 of 1 replicas ready: exit 3: no module".to_owned();
+        assert_eq!(state.state(), (State::Failed, failed));
+        state.take(&ReplicaEvent::Ready { id: id() });
+        assert_eq!(state.state(), (State::Healthy, String::new()));
     }
 
     fn id() -> ReplicaId {

@@ -22,7 +22,7 @@ impl Compared {
     /// What came of it under this rule.
     pub(crate) fn under(&self, kind: Kind) -> &Figures {
         let found = self.figures.iter().find(|(of, _)| *of == kind);
-        &found.expect("a rule that is compared").1
+        &found.unwrap().1
     }
 }
 

@@ -159,11 +159,11 @@ impl Knative {
             self.most_in_panic = self.most_in_panic.max(panic);
             desired = self.most_in_panic;
         }
-        self.wanted = self.to_zero(desired).min(self.bounds.max);
+        self.wanted = self.or_none(desired).min(self.bounds.max);
         self.wanted
     }
 
-    fn to_zero(&mut self, desired: u32) -> u32 {
+    fn or_none(&mut self, desired: u32) -> u32 {
         let quiet =
             self.seen.iter().all(|concurrency| *concurrency == 0.0) && self.seen.len() >= STABLE;
         if !quiet || self.bounds.min > 0 {

@@ -2,7 +2,8 @@
 //!
 //! Listens on `PORT` of loopback until it is killed. `--name NAME`; `--delay MS`
 //! waits before it listens; `--fork` starts two children that outlive a
-//! careless parent; `--fail WORDS` prints them and exits with 3.
+//! careless parent; `--fail WORDS` prints them and exits with 3; of those that
+//! are given the same `--one-deaf FILE`, the first never listens.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test program")]
 #![allow(clippy::print_stdout, reason = "its output is what is tested")]
 
@@ -26,6 +27,13 @@ fn main() {
                     #[allow(clippy::zombie_processes, reason = "leaving it behind is the point")]
                     let child = Command::new("sleep").arg("300").spawn().unwrap();
                     println!("child {}", child.id());
+                }
+            }
+            "--one-deaf" => {
+                let file = arguments.next().unwrap();
+                if std::fs::File::create_new(file).is_ok() {
+                    println!("{name} does not listen");
+                    std::thread::sleep(Duration::from_secs(300));
                 }
             }
             "--fail" => {

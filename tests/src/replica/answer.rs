@@ -22,11 +22,12 @@ const HANG: Duration = Duration::from_secs(120);
 pub(super) fn connection(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
-    while let Some(request) = Request::read(&mut reader)? {
+    while let Some(mut request) = Request::read(&mut reader)? {
         if request.path == "/stats" {
             stats(stream, shared)?;
             continue;
         }
+        request.also(&shared.manner.lock().unwrap());
         shared.served.fetch_add(1, Ordering::SeqCst);
         if !exchange(stream, &mut reader, &request, shared)? {
             return Ok(());
@@ -191,12 +192,15 @@ impl Answer<'_, '_> {
             request.head.clone()
         } else {
             format!(
-                r#"{{"replica":"{}","pid":{},"bytes":{},"digest":"{:016x}","trailers":{}}}"#,
+                r#"{{"replica":"{}","pid":{},"bytes":{},"digest":"{:016x}","trailers":{},"upMs":{}}}"#,
                 self.shared.name,
                 std::process::id(),
                 got.bytes,
                 got.digest.0,
-                got.trailers.len()
+                got.trailers.len(),
+                self.shared
+                    .begun
+                    .map_or(0, |begun| begun.elapsed().as_millis())
             )
         };
         let kind = if request.asks("head") {
@@ -213,6 +217,9 @@ impl Answer<'_, '_> {
         let status = self.request.number("status").unwrap_or(200);
         let mut head = format!("HTTP/1.1 {status} Test\r\ncontent-type: {content_type}\r\n");
         head.push_str(&format!("x-replica: {}\r\n", self.shared.name));
+        if let Some(seconds) = self.request.number("retry") {
+            head.push_str(&format!("retry-after: {seconds}\r\n"));
+        }
         match length {
             Some(length) => head.push_str(&format!("content-length: {length}\r\n")),
             None => head.push_str("transfer-encoding: chunked\r\n"),

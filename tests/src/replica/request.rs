@@ -68,6 +68,13 @@ impl Request {
         }))
     }
 
+    /// Puts more before the words of the query.
+    pub fn also(&mut self, words: &str) {
+        if !words.is_empty() {
+            self.query = format!("{words}&{}", self.query);
+        }
+    }
+
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
