@@ -34,6 +34,9 @@ const CONTROL_THREADS: usize = 2;
 /// After the drain: what was collected is written, logs are flushed.
 const FINISH_MAX: Duration = Duration::from_secs(10);
 
+/// The last access lines.
+const LINES_MAX: Duration = Duration::from_secs(2);
+
 /// What `tidegate run` was told.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
@@ -77,6 +80,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
 
     // What can fail without a replica comes before the first replica.
     let access = access_log(&config)?;
+    let access_lines = access.clone();
     let collecting = Tasks::new();
     let (outbox, inbox) = outbox::outbox(&metrics);
     collector::start(inbox, state.path(), &gateway_name(), &metrics, &collecting)?;
@@ -110,14 +114,20 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     });
     drop(tasks.spawn(watch_memory(Arc::clone(&shared.memory), tasks.clone())));
     let result = up.serve(&shared, token, &mut signals, say).await;
-    // Replicas go last, however it ended.
-    control.stop().await;
+    // Replicas go last, however it ended; their guards end them where we do not.
+    tokio::select! {
+        () = control.stop() => {}
+        () = signals.stop() => tracing::warn!("ended before the replicas were"),
+    }
     state.clear_run();
     drop(shared);
     drop(control);
     let finished = tokio::time::timeout(FINISH_MAX, collecting.finish()).await;
     if finished.is_err() {
         tracing::warn!("what was collected could not all be written in {FINISH_MAX:?}");
+    }
+    if let Some(lines) = access_lines {
+        lines.flush(LINES_MAX);
     }
     result
 }

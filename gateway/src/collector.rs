@@ -21,8 +21,10 @@ use crate::table::CollectEntry;
 const BATCH_MAX: usize = 256;
 /// Longest wait of an exchange for its batch.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
-/// Bytes of bodies of a batch.
-const BATCH_BYTES_MAX: usize = 2 << 20;
+/// Bytes of bodies after which a batch is closed. With the largest `bodyBytes`
+/// of both sides on top, a policy that keeps each body twice stays within what
+/// one call may bring back.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Batches of records that wait for the disk; past it the collector waits, the
 /// outbox fills, and drops are counted there.
 const WRITES_MAX: usize = 16;
@@ -118,10 +120,17 @@ impl Collector {
                 }
             }
         }
-        entries
-            .into_iter()
-            .filter_map(|entry| record(&batch.exchanges, entry))
-            .collect()
+        let mut records = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match record(&batch.exchanges, entry) {
+                Some(record) => records.push(record),
+                None => self.count(
+                    batch.exchanges.get(..1).unwrap_or_default(),
+                    "dropped_exchange",
+                ),
+            }
+        }
+        records
     }
 
     fn count(&self, exchanges: &[CollectedExchange], result: &str) {
@@ -240,14 +249,9 @@ fn write(mut journal: Journal, mut batches: mpsc::Receiver<Vec<Record>>, metrics
         let now = Instant::now();
         match next {
             Ok(Some(records)) => {
-                for record in &records {
-                    let result = match journal.append(record, now) {
-                        Ok(()) => "taken",
-                        Err(error) => {
-                            tracing::error!(%error, "a collected entry could not be written");
-                            "dropped_disk"
-                        }
-                    };
+                let taken = journal.append(&records, now);
+                for (record, taken) in records.iter().zip(taken) {
+                    let result = if taken { "taken" } else { "dropped_disk" };
                     count(metrics, &record.endpoint, &record.version, result, 1);
                 }
             }
@@ -255,7 +259,7 @@ fn write(mut journal: Journal, mut batches: mpsc::Receiver<Vec<Record>>, metrics
             Err(_) => {}
         }
         if let Err(error) = journal.tick(now) {
-            tracing::error!(%error, "collected entries could not be written");
+            tracing::error!(%error, "collected entries could not be rolled");
         }
     }
     if let Err(error) = journal.finish() {

@@ -5,15 +5,15 @@
 //! when it is rolled, so that what has its own name is complete. Never on the
 //! request path: `collector` calls it on a thread of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
 
 use crate::id::wall_clock;
 use crate::name::Name;
@@ -51,46 +51,68 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record as one CloudEvent in JSON, without a line feed.
+    /// The record as one CloudEvent in JSON, without a line feed. JSON stays
+    /// as it came, to the digit; all else is base64, which loses nothing.
     #[must_use]
     pub fn cloud_event(&self) -> String {
         let time = i64::try_from(self.time_ms)
             .ok()
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
             .unwrap_or_default();
-        let mut event = json!({
-            "specversion": "1.0",
-            "id": uuid::Uuid::now_v7().to_string(),
-            "source": format!("/endpoints/{}/versions/{}", self.endpoint, self.version),
-            "type": format!("azureml.inference.{}", self.designation),
-            "time": time.to_string(),
-            "datacontenttype": self.content_type,
-            "correlationid": self.request_id,
-            "xrequestid": self.request_id,
-            "modelversion": self.version,
-            "agent": concat!("tidegate/", env!("CARGO_PKG_VERSION")),
-            "endpoint": self.endpoint,
-            "caller": self.caller,
-            "statuscode": self.status,
-            "outcome": self.outcome,
-        });
-        if let Some(map) = event.as_object_mut() {
-            map.insert("collectdatatype".to_owned(), json!(self.designation));
-            add_data(map, &self.data);
-        }
-        event.to_string()
+        let raw = serde_json::from_slice::<&RawValue>(&self.data)
+            .ok()
+            .and_then(|raw| RawValue::from_string(one_line(raw.get())).ok());
+        let event = CloudEvent {
+            specversion: "1.0",
+            id: uuid::Uuid::now_v7().to_string(),
+            source: format!("/endpoints/{}/versions/{}", self.endpoint, self.version),
+            r#type: format!("azureml.inference.{}", self.designation),
+            time: time.to_string(),
+            datacontenttype: &self.content_type,
+            correlationid: &self.request_id,
+            xrequestid: &self.request_id,
+            modelversion: self.version.as_str(),
+            collectdatatype: self.designation,
+            agent: concat!("tidegate/", env!("CARGO_PKG_VERSION")),
+            endpoint: self.endpoint.as_str(),
+            caller: &self.caller,
+            statuscode: self.status,
+            outcome: self.outcome,
+            data_base64: raw.is_none().then(|| base64(&self.data)),
+            data: raw,
+        };
+        // Plain records and checked JSON: there is nothing that could fail.
+        serde_json::to_string(&event).unwrap_or_default()
     }
 }
 
-/// JSON stays JSON; all else is base64, which loses nothing.
-fn add_data(event: &mut Map<String, Value>, data: &[u8]) {
-    match serde_json::from_slice::<&RawValue>(data)
-        .ok()
-        .and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok())
-    {
-        Some(value) => event.insert("data".to_owned(), value),
-        None => event.insert("data_base64".to_owned(), Value::String(base64(data))),
-    };
+/// CloudEvents 1.0 with the extensions of SEMANTICS §10.
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'a str,
+    id: String,
+    source: String,
+    r#type: String,
+    time: String,
+    datacontenttype: &'a str,
+    correlationid: &'a str,
+    xrequestid: &'a str,
+    modelversion: &'a str,
+    collectdatatype: &'a str,
+    agent: &'a str,
+    endpoint: &'a str,
+    caller: &'a str,
+    statuscode: u16,
+    outcome: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+}
+
+/// JSON has line ends as white space only; within a string they are escaped.
+fn one_line(json: &str) -> String {
+    json.replace(['\n', '\r'], " ")
 }
 
 /// Standard base64 with padding (RFC 4648 §4).
@@ -127,7 +149,7 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Open {
-    file: BufWriter<File>,
+    file: File,
     part: PathBuf,
     bytes: u64,
     since: Instant,
@@ -151,67 +173,41 @@ impl Journal {
         })
     }
 
-    /// Writes a record to the file of its endpoint, version, designation and hour.
-    ///
-    /// # Errors
-    ///
-    /// Where the disk does not take it; the file it was for is given up.
-    pub fn append(&mut self, record: &Record, now: Instant) -> io::Result<()> {
-        let hour = Timestamp::try_from(wall_clock())
-            .unwrap_or_default()
-            .to_string();
-        // RFC 3339: 2026-11-23T14:…
-        let part = |from: usize, to: usize| hour.get(from..to).unwrap_or("00").to_owned();
-        let folder = self
-            .root
-            .join(record.endpoint.as_str())
-            .join(record.version.as_str())
-            .join(record.designation)
-            .join(part(0, 4))
-            .join(part(5, 7))
-            .join(part(8, 10))
-            .join(part(11, 13));
-        if !self.open.contains_key(&folder) {
-            self.make_room(now)?;
-            let open = self.begin(&folder, now)?;
-            self.open.insert(folder.clone(), open);
+    /// Writes records, each to the file of its endpoint, version, designation
+    /// and hour; those of one file with one write. Tells of each whether the
+    /// system has it.
+    pub fn append(&mut self, records: &[Record], now: Instant) -> Vec<bool> {
+        let mut taken = vec![false; records.len()];
+        let mut folders: BTreeMap<PathBuf, (Vec<u8>, Vec<usize>)> = BTreeMap::new();
+        for (place, record) in records.iter().enumerate() {
+            let (lines, places) = folders.entry(self.folder(record)).or_default();
+            lines.extend_from_slice(record.cloud_event().as_bytes());
+            lines.push(b'\n');
+            places.push(place);
         }
-        let Some(open) = self.open.get_mut(&folder) else {
-            return Ok(());
-        };
-        let mut line = record.cloud_event();
-        line.push('\n');
-        if let Err(error) = open.file.write_all(line.as_bytes()) {
-            self.open.remove(&folder);
-            return Err(error);
+        for (folder, (lines, places)) in folders {
+            match self.write(&folder, &lines, now) {
+                Ok(()) => {
+                    for place in places {
+                        taken.get_mut(place).into_iter().for_each(|one| *one = true);
+                    }
+                }
+                Err(error) => {
+                    let folder = folder.display();
+                    tracing::error!(%error, %folder, "collected entries could not be written");
+                }
+            }
         }
-        open.bytes += line.len() as u64;
-        if open.bytes >= ROLL_BYTES {
-            self.roll(&folder)?;
-        }
-        Ok(())
+        taken
     }
 
-    /// Hands what was written to the system and rolls what is old enough.
+    /// Rolls what is old enough.
     ///
     /// # Errors
     ///
     /// The first that a file gave; the others are still tried.
     pub fn tick(&mut self, now: Instant) -> io::Result<()> {
-        let old: Vec<PathBuf> = self
-            .open
-            .iter()
-            .filter(|(_, open)| now.duration_since(open.since) >= ROLL_EVERY)
-            .map(|(folder, _)| folder.clone())
-            .collect();
-        let mut result = Ok(());
-        for folder in old {
-            result = result.and(self.roll(&folder));
-        }
-        for open in self.open.values_mut() {
-            result = result.and(open.file.flush());
-        }
-        result
+        self.roll_all(|open| now.duration_since(open.since) >= ROLL_EVERY)
     }
 
     /// Rolls everything.
@@ -220,12 +216,51 @@ impl Journal {
     ///
     /// The first that a file gave; the others are still tried.
     pub fn finish(&mut self) -> io::Result<()> {
-        let all: Vec<PathBuf> = self.open.keys().cloned().collect();
+        self.roll_all(|_| true)
+    }
+
+    fn roll_all(&mut self, which: impl Fn(&Open) -> bool) -> io::Result<()> {
+        let folders: Vec<PathBuf> = self
+            .open
+            .iter()
+            .filter(|(_, open)| which(open))
+            .map(|(folder, _)| folder.clone())
+            .collect();
         let mut result = Ok(());
-        for folder in all {
+        for folder in folders {
             result = result.and(self.roll(&folder));
         }
         result
+    }
+
+    fn folder(&self, record: &Record) -> PathBuf {
+        let now = Timestamp::try_from(wall_clock()).unwrap_or_default();
+        self.root
+            .join(record.endpoint.as_str())
+            .join(record.version.as_str())
+            .join(record.designation)
+            .join(now.strftime("%Y/%m/%d/%H").to_string())
+    }
+
+    fn write(&mut self, folder: &Path, lines: &[u8], now: Instant) -> io::Result<()> {
+        if !self.open.contains_key(folder) {
+            self.make_room(now)?;
+            let open = self.begin(folder, now)?;
+            self.open.insert(folder.to_owned(), open);
+        }
+        let Some(open) = self.open.get_mut(folder) else {
+            return Ok(());
+        };
+        if let Err(error) = open.file.write_all(lines) {
+            // A torn line ends this file; what is before it is good.
+            self.roll(folder)?;
+            return Err(error);
+        }
+        open.bytes += lines.len() as u64;
+        if open.bytes >= ROLL_BYTES {
+            self.roll(folder)?;
+        }
+        Ok(())
     }
 
     fn begin(&mut self, folder: &Path, now: Instant) -> io::Result<Open> {
@@ -241,7 +276,7 @@ impl Journal {
             .append(true)
             .open(&part)?;
         Ok(Open {
-            file: BufWriter::new(file),
+            file,
             part,
             bytes: 0,
             since: now,
@@ -264,11 +299,7 @@ impl Journal {
         let Some(open) = self.open.remove(folder) else {
             return Ok(());
         };
-        let file = open
-            .file
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        open.file.sync_all()?;
         fs::rename(&open.part, open.part.with_extension(""))?;
         File::open(folder)?.sync_all()
     }
@@ -296,6 +327,8 @@ fn finish_parts(folder: &Path, depth: usize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn record(data: &[u8]) -> Record {
@@ -340,6 +373,15 @@ mod tests {
     }
 
     #[test]
+    fn json_stays_as_it_came_to_the_digit_on_one_line() {
+        let line =
+            record(b"{\"b\": 123456789012345678901,\n \"a\":\r\n 1.10, \"a\": 2}").cloud_event();
+        let kept = "{\"b\": 123456789012345678901,  \"a\":   1.10, \"a\": 2}";
+        assert!(line.contains(kept), "{line}");
+        assert!(!line.contains(['\n', '\r']), "{line}");
+    }
+
+    #[test]
     fn base64_is_that_of_the_rfc() {
         for (plain, coded) in [
             ("", ""),
@@ -357,8 +399,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), "gw").unwrap();
         let now = Instant::now();
-        journal.append(&record(b"1"), now).unwrap();
-        journal.append(&record(b"2"), now).unwrap();
+        assert_eq!(journal.append(&[record(b"1")], now), [true]);
+        assert_eq!(journal.append(&[record(b"2")], now), [true]);
         journal.tick(now).unwrap();
         assert_eq!(files(folder.path(), ".jsonl").len(), 0);
         journal.tick(now + ROLL_EVERY).unwrap();
@@ -369,11 +411,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_disk_does_not_take_is_told_and_the_rest_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), "gw").unwrap();
+        // A file where a folder should be.
+        fs::create_dir(folder.path().join("iris")).unwrap();
+        fs::write(folder.path().join("iris/blue"), "").unwrap();
+        let mut green = record(b"1");
+        green.version = Name::parse("green").unwrap();
+        let records = [record(b"1"), green, record(b"2")];
+        let taken = journal.append(&records, Instant::now());
+        assert_eq!(taken, [false, true, false]);
+    }
+
+    #[test]
     fn what_a_killed_gateway_left_is_finished_by_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let now = Instant::now();
         let mut journal = Journal::open(folder.path(), "gw").unwrap();
-        journal.append(&record(b"1"), now).unwrap();
+        assert_eq!(journal.append(&[record(b"1")], now), [true]);
         journal.tick(now).unwrap();
         drop(journal);
         Journal::open(folder.path(), "gw").unwrap();

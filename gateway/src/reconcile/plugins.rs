@@ -92,7 +92,9 @@ impl PluginFolder {
     /// Where the system refuses.
     pub(super) fn store(&self, digest: &Digest, content: &[u8]) -> io::Result<bool> {
         let path = self.file(digest);
-        if path.exists() {
+        if self.content(digest)?.is_some() {
+            // The newest is what was pushed last, also where it was there.
+            fs::File::open(&path)?.set_modified(wall_clock())?;
             return Ok(false);
         }
         durable::write(&path, content)?;
@@ -201,5 +203,24 @@ mod tests {
         folder.store(&digest, b"one").unwrap();
         fs::write(folder.file(&digest), b"two").unwrap();
         assert_eq!(folder.content(&digest).unwrap(), None);
+        // A push mends it.
+        assert!(folder.store(&digest, b"one").unwrap());
+        assert_eq!(
+            folder.content(&digest).unwrap().as_deref(),
+            Some(&b"one"[..])
+        );
+    }
+
+    #[test]
+    fn what_was_pushed_last_is_the_newest() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = PluginFolder::open(state.path(), &Name::parse("key-auth").unwrap()).unwrap();
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        for (digest, content) in [(&one, b"one"), (&two, b"two"), (&one, b"one")] {
+            folder.store(digest, content).unwrap();
+            // File times may be coarse.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(folder.versions(None, &[])[0].digest, one.as_str());
     }
 }
