@@ -26,6 +26,19 @@ fn same_replicas(a: &Version, b: &Version) -> bool {
         && a.max_concurrent_requests == b.max_concurrent_requests
 }
 
+/// What a version goes by while replicas of another kind still serve for it:
+/// they have the slots they were started with.
+fn until_then(version: &Version, started: &Version) -> Version {
+    Version {
+        runtime: started.runtime.clone(),
+        readiness: started.readiness.clone(),
+        liveness: started.liveness.clone(),
+        resources: started.resources.clone(),
+        max_concurrent_requests: started.max_concurrent_requests,
+        ..version.clone()
+    }
+}
+
 impl Control {
     /// Makes an endpoint, or changes the one that is there. Ends when the change
     /// is in the table; new replicas take over later, when they are ready.
@@ -59,11 +72,11 @@ impl Control {
                 .cloned();
             match old {
                 None => versions.push(self.start_version(&name, version, None)),
-                Some(old) => {
+                Some(old) if same_replicas(&old.started, version) => {
                     versions.push(old.carried(version));
-                    if same_replicas(&old.started, version) {
-                        continue;
-                    }
+                }
+                Some(old) => {
+                    versions.push(old.carried(&until_then(version, &old.started)));
                     match update.filter(|update| same_replicas(&update.started, version)) {
                         Some(update) => updates.push(update.carried(version)),
                         None => updates.push(self.start_version(&name, version, Some(old))),
@@ -261,6 +274,18 @@ mod tests {
         };
         let set = crate::resource::check(&[source]).unwrap();
         set.endpoints[0].versions[0].clone()
+    }
+
+    #[test]
+    fn replicas_that_are_replaced_keep_their_slots_until_then() {
+        let old = version("{ name: blue, process: { command: [a], dir: / } }");
+        let new = version(
+            "{ name: blue, traffic: 7, maxConcurrentRequests: 8, process: { command: [b], dir: / } }",
+        );
+        let carried = until_then(&new, &old);
+        assert_eq!(carried.max_concurrent_requests.get(), 1);
+        assert_eq!(carried.traffic, new.traffic);
+        assert!(same_replicas(&carried, &old));
     }
 
     #[track_caller]
