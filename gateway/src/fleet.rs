@@ -19,6 +19,7 @@ use crate::fault::Fault;
 use crate::id::ReplicaId;
 use crate::metrics::Metrics;
 use crate::name::Name;
+use crate::upstream::Secure;
 
 mod gauges;
 pub mod load;
@@ -102,6 +103,8 @@ pub struct Replica {
     pub id: ReplicaId,
     /// Where it listens. Never shown to a caller.
     pub address: SocketAddr,
+    /// TLS to it; none: plain.
+    pub tls: Option<Secure>,
     /// Unused connections to it, over all workers; `upstream`'s.
     pub idle: Arc<AtomicU32>,
     /// Its slots when it was added.
@@ -205,11 +208,22 @@ impl Fleet {
 
     /// A replica that is known and not ready. One of the same name is forgotten.
     pub fn add(self: &Arc<Self>, id: ReplicaId, address: SocketAddr) -> Arc<Replica> {
+        self.add_secure(id, address, None)
+    }
+
+    /// [`Fleet::add`], for one that is spoken to over TLS.
+    pub fn add_secure(
+        self: &Arc<Self>,
+        id: ReplicaId,
+        address: SocketAddr,
+        tls: Option<Secure>,
+    ) -> Arc<Replica> {
         self.remove(&id);
         let mut state = self.state.lock();
         let replica = Arc::new(Replica {
             id,
             address,
+            tls,
             idle: Arc::default(),
             slots: state.settings.slots_per_replica.get(),
             key: state.roster.add(),

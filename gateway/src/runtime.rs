@@ -22,6 +22,7 @@ use crate::log;
 use crate::name::Name;
 use crate::resource::{Runtime, Version};
 use crate::shutdown::Tasks;
+use crate::upstream::Secure;
 
 mod backoff;
 mod command;
@@ -52,6 +53,8 @@ pub enum ReplicaEvent {
         id: ReplicaId,
         /// Where it will answer.
         address: SocketAddr,
+        /// TLS to it; none: plain.
+        tls: Option<Secure>,
     },
     /// It is starting and its probes fail; told once for each reason.
     NotYet {
@@ -190,9 +193,9 @@ impl Machine {
         };
         match &replicas.spec.version.runtime {
             Runtime::Process(_) => replicas.want(wanted),
-            Runtime::Static { addresses, .. } => {
+            Runtime::Static { addresses, tls } => {
                 for address in addresses {
-                    replicas.add(|place| fixed::run(place, address.clone()));
+                    replicas.add(|place| fixed::run(place, address.clone(), tls.clone()));
                 }
             }
         }

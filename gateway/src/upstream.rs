@@ -8,12 +8,14 @@
 mod pool;
 mod probe;
 mod raw;
+mod tls;
 mod upload;
 mod wire;
 
 pub use pool::{Link, Peer, Pool, Response, Sending, Unsent};
 pub use probe::{ProbeError, probe};
 pub use raw::Raw;
+pub use tls::{Secure, TlsError};
 pub use upload::{Upload, UploadFault, Uploading, forbidden_in_trailers};
 
 /// Largest head of an answer, interim answers included (facts/bad-inputs.md

@@ -80,6 +80,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["fetch"]),
     ("rcgen", &["listen"]),
     ("rustls", &["listen/tls", "upstream/tls", "app", "main"]),
+    ("rustls_platform_verifier", &["upstream/tls"]),
     ("tokio_rustls", &["listen", "upstream/tls"]),
     ("serde_saphyr", &["resource"]),
     ("clap", &["cli", "main"]),

@@ -183,6 +183,7 @@ async fn send(
     let replica = Arc::clone(slot.replica());
     let peer = Peer {
         address: replica.address,
+        tls: replica.tls.clone(),
         idle: Arc::clone(&replica.idle),
         idle_max: replica.slots,
     };

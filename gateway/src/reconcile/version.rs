@@ -276,9 +276,9 @@ impl RunningVersion {
         self.fleet.set_reason(reason);
         match event {
             ReplicaEvent::Starting { .. } | ReplicaEvent::Ready { .. } if leaving => {}
-            ReplicaEvent::Starting { id, address } => {
+            ReplicaEvent::Starting { id, address, tls } => {
                 self.fleet.set_starting(starting);
-                self.fleet.add(id.clone(), *address);
+                self.fleet.add_secure(id.clone(), *address, tls.clone());
             }
             ReplicaEvent::Ready { id } => {
                 self.fleet.set_ready(id, true);

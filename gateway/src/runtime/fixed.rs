@@ -11,6 +11,8 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::watch::{ReadySince, watch};
 use super::{Place, ReplicaEvent};
+use crate::resource::UpstreamTls;
+use crate::upstream::Secure;
 
 /// Between look-ups of a name: as long as common name servers keep an answer.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
@@ -18,7 +20,7 @@ const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Watches the replica at `name` (`host:port`) until it is to end.
-pub(super) async fn run(place: Arc<Place>, name: String) {
+pub(super) async fn run(place: Arc<Place>, name: String, tls: Option<UpstreamTls>) {
     let mut backoff = Backoff::default();
     loop {
         let found = tokio::select! {
@@ -42,14 +44,28 @@ pub(super) async fn run(place: Arc<Place>, name: String) {
                 return;
             }
         };
+        let tls = match secure(&place, &name, tls.as_ref()).await {
+            Ok(tls) => tls,
+            Err(reason) => {
+                if place.back_off(reason, backoff.next(Duration::ZERO)).await {
+                    continue;
+                }
+                return;
+            }
+        };
         backoff = Backoff::default();
         let id = place.id.clone();
-        place.tell(ReplicaEvent::Starting { id, address }).await;
+        let starting = ReplicaEvent::Starting {
+            id,
+            address,
+            tls: tls.clone(),
+        };
+        place.tell(starting).await;
         tokio::select! {
             biased;
             () = place.ending.asked.cancelled() => return,
             () = moved(&name, address) => {}
-            () = watch_at(&place, address) => {}
+            () = watch_at(&place, address, tls.as_ref()) => {}
         }
         let id = place.id.clone();
         let reason = format!("{name:?} has another address now");
@@ -57,8 +73,30 @@ pub(super) async fn run(place: Arc<Place>, name: String) {
     }
 }
 
-async fn watch_at(place: &Place, address: SocketAddr) {
-    watch(place, address, &mut ReadySince::default()).await;
+async fn watch_at(place: &Place, address: SocketAddr, tls: Option<&Secure>) {
+    watch(place, address, tls, &mut ReadySince::default()).await;
+}
+
+/// TLS to the replica, where its version has it: its roots are read now.
+async fn secure(
+    place: &Place,
+    name: &str,
+    tls: Option<&UpstreamTls>,
+) -> Result<Option<Secure>, String> {
+    let Some(tls) = tls.cloned() else {
+        return Ok(None);
+    };
+    let name = name.to_owned();
+    let made = place
+        .machine
+        .0
+        .tasks
+        .blocking(move || Secure::new(&tls, &name));
+    match made.await {
+        Ok(Ok(secure)) => Ok(Some(secure)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(format!("TLS could not be set up: {error}")),
+    }
 }
 
 async fn look_up(name: &str) -> Result<Vec<SocketAddr>, String> {

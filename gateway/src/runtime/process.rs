@@ -127,14 +127,20 @@ impl<'a> Life<'a> {
         tracing::info!(
             endpoint = %place.spec.endpoint, replica = %id, %address, "replica is starting"
         );
-        place.tell(ReplicaEvent::Starting { id, address }).await;
+        place
+            .tell(ReplicaEvent::Starting {
+                id,
+                address,
+                tls: None,
+            })
+            .await;
         let mut since = ReadySince::default();
         let ended = tokio::select! {
             biased;
             () = place.ending.asked.cancelled() => Ended::Asked,
             status = guarded.run(&self.launch) => Ended::Itself(status),
             why = dead(place, address) => Ended::Dead(why),
-            () = watch(place, address, &mut since) => Ended::Asked,
+            () = watch(place, address, None, &mut since) => Ended::Asked,
         };
         let ready_for = since.ready_for();
         let how = match ended {

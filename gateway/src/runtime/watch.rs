@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::health::{Change, Health};
 use super::{Place, ReplicaEvent};
 use crate::resource::{Probe, Runtime};
-use crate::upstream::{self, ProbeError};
+use crate::upstream::{self, ProbeError, Secure};
 
 /// How long a replica has been ready.
 #[derive(Debug, Default)]
@@ -35,14 +35,19 @@ impl ReadySince {
 }
 
 /// Probes for ever. Cancel-safe: dropped, the probe under way is broken off.
-pub(super) async fn watch(place: &Place, address: SocketAddr, since: &mut ReadySince) {
+pub(super) async fn watch(
+    place: &Place,
+    address: SocketAddr,
+    tls: Option<&Secure>,
+    since: &mut ReadySince,
+) {
     let probe = &place.spec.version.readiness;
     let mut health = Health::new();
     let mut news = News::default();
     tokio::time::sleep(probe.initial_delay).await;
     loop {
         let started = Instant::now();
-        if let Some(outcome) = ask(place, address, probe, health.ready()).await {
+        if let Some(outcome) = ask(place, (address, tls), probe, health.ready()).await {
             let change = health.judge(probe, outcome.is_ok());
             since.update(health.ready());
             news.tell(place, change, outcome).await;
@@ -61,7 +66,7 @@ pub(super) async fn dead(place: &Place, address: SocketAddr) -> String {
     tokio::time::sleep(probe.initial_delay).await;
     loop {
         let started = Instant::now();
-        if let Some(Err(error)) = ask(place, address, probe, true).await {
+        if let Some(Err(error)) = ask(place, (address, None), probe, true).await {
             if health.judge(probe, false).is_some() {
                 let times = probe.failure_threshold;
                 return format!("failed its liveness probe {times} times: {error}");
@@ -78,7 +83,7 @@ pub(super) async fn dead(place: &Place, address: SocketAddr) -> String {
 /// answers probes only between requests is not dead.
 async fn ask(
     place: &Place,
-    address: SocketAddr,
+    (address, tls): (SocketAddr, Option<&Secure>),
     probe: &Probe,
     well: bool,
 ) -> Option<Result<(), ProbeError>> {
@@ -86,7 +91,7 @@ async fn ask(
     if busy() {
         return None;
     }
-    let outcome = upstream::probe(address, probe).await;
+    let outcome = upstream::probe(address, tls, probe).await;
     // A request may have come before the probe was answered.
     (outcome.is_ok() || !busy()).then_some(outcome)
 }

@@ -24,8 +24,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::wire::Wire;
-use super::{CONNECT_TIMEOUT, HEAD_BYTES_MAX, Raw, Upload, UpstreamError};
+use super::wire::{Stream, Wire};
+use super::{CONNECT_TIMEOUT, HEAD_BYTES_MAX, Raw, Secure, Upload, UpstreamError};
 use crate::shutdown::Tasks;
 
 /// A replica, as far as connections to it go.
@@ -33,6 +33,8 @@ use crate::shutdown::Tasks;
 pub struct Peer {
     /// Where it listens.
     pub address: SocketAddr,
+    /// TLS to it; none: plain.
+    pub tls: Option<Secure>,
     /// Its unused connections over all workers. The same object for as long
     /// as the replica lives, and so the replica's name in the pool: another
     /// replica at the same address never gets its connections.
@@ -118,6 +120,10 @@ fn describe(error: &hyper::Error) -> String {
     text
 }
 
+fn connect_error(error: &std::io::Error) -> UpstreamError {
+    UpstreamError::Connect(error.to_string())
+}
+
 /// An unused connection; counted at its replica while it is one.
 #[derive(Debug)]
 struct Idle {
@@ -178,18 +184,24 @@ impl Pool {
     ///
     /// [`UpstreamError::Connect`]; nothing was sent. Cancel-safe.
     pub async fn connect(&self, peer: &Peer) -> Result<Link, UpstreamError> {
-        let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer.address));
-        let stream = match connect.await {
+        let connect = async {
+            let stream = TcpStream::connect(peer.address).await?;
+            // Without it the last part of a body waits for an acknowledgement;
+            // an answer that is late is no reason to refuse the connection.
+            let _nodelay = stream.set_nodelay(true);
+            Ok(match &peer.tls {
+                None => Stream::Plain(stream),
+                Some(tls) => Stream::Tls(Box::new(tls.connect(stream).await?)),
+            })
+        };
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(UpstreamError::Connect(error.to_string())),
+            Ok(Err(error)) => return Err(connect_error(&error)),
             Err(_) => {
                 let text = format!("no connection within {CONNECT_TIMEOUT:?}");
                 return Err(UpstreamError::Connect(text));
             }
         };
-        // Without it the last part of a body waits for an acknowledgement;
-        // an answer that is late is no reason to refuse the connection.
-        let _nodelay = stream.set_nodelay(true);
         let wire = Wire::new(stream);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX + (16 << 10))

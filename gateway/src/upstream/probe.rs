@@ -1,4 +1,5 @@
-//! One probe of a replica: a TCP connect, or a `GET` that must answer 2xx or 3xx.
+//! One probe of a replica: a connect (with TLS its handshake too), or a `GET`
+//! that must answer 2xx or 3xx.
 //!
 //! Never reuses a connection and never reads a body. Called by `runtime`, which
 //! judges what a row of probes means.
@@ -12,8 +13,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::Secure;
 use crate::resource::Probe;
 
 /// Bytes of an answer's head: a probe's answer has a handful of fields.
@@ -25,6 +28,9 @@ pub enum ProbeError {
     /// Nothing listens there, or the connect failed.
     #[error("no connection: {0}")]
     Connect(io::Error),
+    /// No handshake: most often a certificate that is not believed.
+    #[error("no TLS: {0}")]
+    Tls(io::Error),
     /// The path is not one that can be sent.
     #[error("{path:?} is not a path that can be probed")]
     Path {
@@ -47,7 +53,11 @@ pub enum ProbeError {
 /// # Errors
 ///
 /// [`ProbeError`] with what went wrong.
-pub async fn probe(address: SocketAddr, probe: &Probe) -> Result<(), ProbeError> {
+pub async fn probe(
+    address: SocketAddr,
+    tls: Option<&Secure>,
+    probe: &Probe,
+) -> Result<(), ProbeError> {
     let asked = async {
         let stream = TcpStream::connect(address)
             .await
@@ -57,9 +67,16 @@ pub async fn probe(address: SocketAddr, probe: &Probe) -> Result<(), ProbeError>
         if stream.local_addr().is_ok_and(|own| own == address) {
             return Err(ProbeError::Connect(io::ErrorKind::ConnectionRefused.into()));
         }
-        match &probe.path {
-            None => Ok(()),
-            Some(path) => get(stream, address, path).await,
+        match (tls, &probe.path) {
+            (None, None) => Ok(()),
+            (None, Some(path)) => get(stream, address, path).await,
+            (Some(tls), path) => {
+                let stream = tls.connect(stream).await.map_err(ProbeError::Tls)?;
+                match path {
+                    None => Ok(()),
+                    Some(path) => get(stream, address, path).await,
+                }
+            }
         }
     };
     tokio::time::timeout(probe.timeout, asked)
@@ -67,7 +84,11 @@ pub async fn probe(address: SocketAddr, probe: &Probe) -> Result<(), ProbeError>
         .unwrap_or(Err(ProbeError::Timeout(probe.timeout)))
 }
 
-async fn get(stream: TcpStream, address: SocketAddr, path: &str) -> Result<(), ProbeError> {
+async fn get(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: SocketAddr,
+    path: &str,
+) -> Result<(), ProbeError> {
     let request = Request::get(path)
         .header(header::HOST, address.to_string())
         .header(header::USER_AGENT, "tidegate-probe")
@@ -125,7 +146,7 @@ mod tests {
                 None => std::future::pending().await,
             }
         };
-        let probed = probe(address, &settings);
+        let probed = probe(address, None, &settings);
         let mut probed = std::pin::pin!(probed);
         tokio::select! {
             result = &mut probed => result,
@@ -178,7 +199,7 @@ mod tests {
             failure_threshold: 3,
             initial_delay: Duration::ZERO,
         };
-        let error = probe(address, &settings).await.unwrap_err();
+        let error = probe(address, None, &settings).await.unwrap_err();
         assert!(matches!(error, ProbeError::Connect(_)), "{error}");
     }
 }

@@ -14,7 +14,27 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::tls::TlsStream;
 use super::{HEAD_BYTES_MAX, INTERIM_MAX};
+
+/// The transport of a connection to a replica.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// A bare socket.
+    Plain(TcpStream),
+    /// TLS over a socket.
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// The socket beneath.
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
 
 /// One side for hyper, others for the pool: cheap to clone.
 #[derive(Debug, Clone)]
@@ -22,7 +42,7 @@ pub(super) struct Wire(Rc<State>);
 
 #[derive(Debug)]
 struct State {
-    stream: RefCell<TcpStream>,
+    stream: RefCell<Stream>,
     scan: Cell<Scan>,
     write_broken: Cell<bool>,
 }
@@ -118,7 +138,7 @@ impl Scan {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self(Rc::new(State {
             stream: RefCell::new(stream),
             scan: Cell::default(),
@@ -141,7 +161,7 @@ impl Wire {
             return false;
         };
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        match SockRef::from(&*stream).peek(&mut byte) {
+        match SockRef::from(stream.socket()).peek(&mut byte) {
             Ok(_) => false,
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
@@ -151,7 +171,7 @@ impl Wire {
     pub(super) fn close(&self) {
         if let Ok(stream) = self.0.stream.try_borrow() {
             // An error means that it is closed already.
-            let _closed = SockRef::from(&*stream).shutdown(std::net::Shutdown::Both);
+            let _closed = SockRef::from(stream.socket()).shutdown(std::net::Shutdown::Both);
         }
     }
 
@@ -160,12 +180,12 @@ impl Wire {
     /// be read. From then on writing waits for ever and reading decides.
     fn write(
         &self,
-        write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(&mut Stream) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if self.0.write_broken.get() {
             return Poll::Pending;
         }
-        let result = write(Pin::new(&mut *self.0.stream.borrow_mut()));
+        let result = write(&mut self.0.stream.borrow_mut());
         if let Poll::Ready(Err(_)) = result {
             self.0.write_broken.set(true);
             return Poll::Pending;
@@ -181,7 +201,10 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = Pin::new(&mut *self.0.stream.borrow_mut()).poll_read(cx, buf);
+        let result = match &mut *self.0.stream.borrow_mut() {
+            Stream::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        };
         let mut scan = self.0.scan.get();
         if scan.on && matches!(result, Poll::Ready(Ok(()))) {
             let new = buf.filled().get(before..).unwrap_or_default();
@@ -200,7 +223,10 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(|stream| stream.poll_write(cx, buf))
+        self.write(|stream| match stream {
+            Stream::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        })
     }
 
     fn poll_write_vectored(
@@ -208,20 +234,38 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(|stream| stream.poll_write_vectored(cx, bufs))
+        self.write(|stream| match stream {
+            Stream::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A TCP socket has no buffer of its own.
-        Poll::Ready(Ok(()))
+        let mut stream = self.0.stream.borrow_mut();
+        let Stream::Tls(stream) = &mut *stream else {
+            return Poll::Ready(Ok(()));
+        };
+        if self.0.write_broken.get() {
+            return Poll::Pending;
+        }
+        let result = Pin::new(stream.as_mut()).poll_flush(cx);
+        if matches!(result, Poll::Ready(Err(_))) {
+            self.0.write_broken.set(true);
+            return Poll::Pending;
+        }
+        result
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(cx)
+        match &mut *self.0.stream.borrow_mut() {
+            Stream::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
     }
 }
 

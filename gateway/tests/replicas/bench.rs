@@ -185,7 +185,7 @@ pub(crate) async fn next(events: &mut mpsc::Receiver<ReplicaEvent>) -> ReplicaEv
 
 pub(crate) async fn starting(events: &mut mpsc::Receiver<ReplicaEvent>) -> (ReplicaId, SocketAddr) {
     match next(events).await {
-        ReplicaEvent::Starting { id, address } => (id, address),
+        ReplicaEvent::Starting { id, address, .. } => (id, address),
         other => panic!("{other:?} is not a start"),
     }
 }
