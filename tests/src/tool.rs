@@ -1,9 +1,12 @@
-//! Clients that are programs of others: curl, and Python with `h2`.
+//! Clients and servers that are programs of others: curl, openssl, and Python
+//! with `h2` and `websockets`.
 //!
-//! Used where a test needs TLS or HTTP/2 from something that is not hyper.
+//! Used where a test needs TLS, HTTP/2 or WebSocket from something that is not hyper.
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use crate::{root, target};
@@ -80,4 +83,78 @@ pub fn script(name: &str, arguments: &[&str]) -> String {
         output.status
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A server of `tests/clients/` that runs; stopped when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// Starts a script of `tests/clients/` that serves and prints its port.
+///
+/// # Panics
+///
+/// Where it prints none.
+#[must_use]
+pub fn server(name: &str, arguments: &[&Path]) -> Server {
+    let mut script = Command::new(python());
+    script
+        .arg(root().join("tests/clients").join(name))
+        .args(arguments)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut line = String::new();
+    let printed = child.stdout.take().unwrap();
+    BufReader::new(printed).read_line(&mut line).unwrap();
+    let port: u16 = line.trim().parse().expect("the script prints its port");
+    Server {
+        child,
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// Makes a root `NAME-ca.pem` and with it `NAME.pem` and `NAME.key`, for
+/// `model.example`, in a folder.
+///
+/// # Panics
+///
+/// Where openssl fails.
+pub fn certificate(folder: &Path, name: &str) {
+    let file = |end: &str| folder.join(format!("{name}{end}")).display().to_string();
+    let openssl = |arguments: &str| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(arguments.split(' ')).stdin(Stdio::null());
+        let output = openssl.output().expect("openssl runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl {arguments}: {errors}");
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout";
+    let (root, root_key) = (file("-ca.pem"), file("-ca.key"));
+    openssl(&format!(
+        "req -x509 {key} {root_key} -out {root} -subj /CN={name}-root -days 2"
+    ));
+    std::fs::write(file(".ext"), "subjectAltName=DNS:model.example\n").unwrap();
+    openssl(&format!(
+        "req -new {key} {} -out {} -subj /CN={name}",
+        file(".key"),
+        file(".csr")
+    ));
+    openssl(&format!(
+        "x509 -req -in {} -CA {root} -CAkey {root_key} -CAcreateserial -days 2 -extfile {} -out {}",
+        file(".csr"),
+        file(".ext"),
+        file(".pem")
+    ));
 }

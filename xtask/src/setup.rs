@@ -15,6 +15,8 @@ pub(crate) struct Package(pub(crate) &'static str, pub(crate) &'static str);
 
 /// What sends requests in demo and tests.
 pub(crate) const CURL: Package = Package("curl", "curl");
+/// What makes the certificates of tests.
+pub(crate) const OPENSSL: Package = Package("openssl", "openssl");
 /// What makes venvs; the module is looked at apart, see [`python`].
 const PYTHON: Package = Package("python3", "python3-venv");
 

@@ -13,7 +13,7 @@ use crate::setup;
 /// Installs what the tests need: curl, the venvs of the test clients and of the
 /// example's model server, the wasm target.
 pub(crate) fn setup() -> Result<()> {
-    setup::packages(&[setup::CURL])?;
+    setup::packages(&[setup::CURL, setup::OPENSSL])?;
     setup::rust_target("wasm32-unknown-unknown")?;
     setup::venv("tests", "tests/requirements.txt")?;
     setup::venv("iris", "examples/iris/requirements.txt")?;
