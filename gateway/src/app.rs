@@ -281,7 +281,7 @@ async fn watch_memory(memory: Arc<Memory>, tasks: Tasks) {
             _ = looks.tick() => {}
             () = tasks.stopped() => return,
         }
-        match memory.take(memory::used()) {
+        match memory.measure() {
             Some(true) => {
                 tracing::warn!("past {} bytes of memory: no new exchange", memory.limit());
             }

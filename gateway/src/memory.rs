@@ -1,8 +1,9 @@
 //! How much memory the process may use, and whether it is over.
 //!
 //! Past the limit no new exchange is taken (503); callers under way are not
-//! harmed, and it is over when memory is back below it. Never frees anything
-//! itself. Read by `exchange` for every request, at the cost of one load;
+//! harmed, and it is over when memory is back below it. Frees nothing that is in
+//! use; past the limit the allocator gives back what it keeps for later, because
+//! else the memory of callers who left would count for ever. Read by `exchange` for every request, at the cost of one load;
 //! measured by `app`.
 
 use std::fs;
@@ -48,19 +49,49 @@ impl Memory {
         self.over.load(Relaxed)
     }
 
-    /// Takes a measurement. Tells a change: whether it is over now.
-    pub fn take(&self, used: u64) -> Option<bool> {
-        let was = self.over();
+    /// Whether so many bytes are too many, as it stands.
+    fn is_past(&self, used: u64) -> bool {
         let back = self.limit / 100 * BACK_PERCENT;
-        let over = used > if was { back } else { self.limit };
+        used > if self.over() { back } else { self.limit }
+    }
+
+    /// Measures the process, and again without what is merely kept for later
+    /// where it uses too much. Tells a change: whether it is over now.
+    pub fn measure(&self) -> Option<bool> {
+        let mut used = used();
+        if self.is_past(used) {
+            give_back();
+            used = self::used();
+        }
+        self.take(used)
+    }
+
+    fn take(&self, used: u64) -> Option<bool> {
+        let was = self.over();
+        let over = self.is_past(used);
         self.over.store(over, Relaxed);
         (over != was).then_some(over)
     }
 }
 
+/// Lets the allocator give free memory back to the system: glibc keeps all that
+/// lies below what is in use.
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        #[expect(
+            unsafe_code,
+            reason = "a declaration of the C library's; it takes a number, may be called from any thread at any time, and frees only what nobody holds"
+        )]
+        unsafe extern "C" {
+            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        let _ = malloc_trim(0);
+    }
+}
+
 /// Resident bytes of this process; 0 where the system does not tell.
-#[must_use]
-pub fn used() -> u64 {
+fn used() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     kilobytes(&status, "VmRSS:").unwrap_or(0)
 }

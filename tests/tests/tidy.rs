@@ -90,10 +90,16 @@ const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 /// The only files that may contain `unsafe`.
-const UNSAFE: &[(&str, &str)] = &[(
-    "gateway/src/policy/native.rs",
-    "deserializes plugins this gateway compiled",
-)];
+const UNSAFE: &[(&str, &str)] = &[
+    (
+        "gateway/src/policy/native.rs",
+        "deserializes plugins this gateway compiled",
+    ),
+    (
+        "gateway/src/memory.rs",
+        "declares malloc_trim of the C library, which is safe to call",
+    ),
+];
 
 /// Names that tell nothing, but stand for something.
 const NAMED: &[(&str, &str)] = &[(
@@ -390,7 +396,7 @@ fn files_are_named_for_a_noun_and_lie_flat() {
 }
 
 #[test]
-fn unsafe_stands_in_one_module() {
+fn unsafe_stands_where_it_must() {
     let mut broken = Vec::new();
     for source in sources() {
         let ours = UNSAFE.iter().any(|(path, _)| *path == source.path);
@@ -400,7 +406,8 @@ fn unsafe_stands_in_one_module() {
             continue;
         }
         let code = source.code();
-        if code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") {
+        let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
+        if words.iter().any(|word| code.contains(word)) {
             broken.push(source.path);
         }
     }

@@ -27,6 +27,14 @@ enum Phase {
     Draining,
 }
 
+/// Why a replica is not ready.
+#[derive(Debug)]
+struct Why {
+    /// It ended or stopped answering; else it only has not answered yet.
+    failed: bool,
+    text: String,
+}
+
 /// What is known of a version's replicas.
 #[derive(Debug)]
 pub(super) struct VersionState {
@@ -35,7 +43,10 @@ pub(super) struct VersionState {
     places: BTreeSet<ReplicaId>,
     wanted: u32,
     needed: u32,
-    reason: String,
+    /// Of those that are not ready.
+    reasons: BTreeMap<ReplicaId, Why>,
+    /// Of the last that was stopped before it was ready.
+    last_reason: String,
     was_ready: bool,
     failures: u32,
     told: watch::Sender<State>,
@@ -48,7 +59,8 @@ impl VersionState {
             places: BTreeSet::new(),
             wanted,
             needed: wanted,
-            reason: String::new(),
+            reasons: BTreeMap::new(),
+            last_reason: String::new(),
             was_ready: false,
             failures: 0,
             told: watch::channel(State::Transitioning).0,
@@ -150,6 +162,9 @@ impl VersionState {
         match event {
             ReplicaEvent::Stopped { .. } => {
                 self.phases.remove(&id);
+                if let Some(why) = self.reasons.remove(&id) {
+                    self.last_reason = why.text;
+                }
                 None
             }
             // Whatever else becomes of it, it is on its way out.
@@ -159,37 +174,49 @@ impl VersionState {
                 None
             }
             ReplicaEvent::Ready { .. } => {
+                self.reasons.remove(&id);
+                self.last_reason.clear();
                 self.phases.insert(id, Phase::Ready);
                 self.was_ready = true;
                 self.failures = 0;
-                self.reason.clear();
                 Some("ReplicaReady")
             }
             ReplicaEvent::NotReady { reason, .. } => {
+                self.say_why(&id, true, reason);
                 self.phases.insert(id, Phase::NotReady);
-                self.reason.clone_from(reason);
                 Some("ReplicaNotReady")
             }
             ReplicaEvent::NotYet { reason, .. } => {
-                // Why it failed before says more than what it is waited for now.
-                if self.failures == 0 {
-                    self.reason.clone_from(reason);
-                }
+                self.say_why(&id, false, reason);
                 None
             }
             ReplicaEvent::Exited { reason, .. } => {
+                self.say_why(&id, true, reason);
                 self.phases.insert(id, Phase::BackOff);
-                self.reason.clone_from(reason);
                 Some("ReplicaExited")
             }
             // Counted here: it also comes where nothing could be started.
             ReplicaEvent::BackOff { reason, .. } => {
+                self.say_why(&id, true, reason);
                 self.phases.insert(id, Phase::BackOff);
                 self.failures = self.failures.saturating_add(1);
-                self.reason.clone_from(reason);
                 None
             }
         }
+    }
+
+    /// Why it failed before says more than what it is waited for now.
+    fn say_why(&mut self, id: &ReplicaId, failed: bool, reason: &str) {
+        if failed || !self.reasons.get(id).is_some_and(|why| why.failed) {
+            let text = reason.to_owned();
+            self.reasons.insert(id.clone(), Why { failed, text });
+        }
+    }
+
+    /// Why one of the replicas is not ready; empty where none said.
+    fn reason(&self) -> &str {
+        let worst = self.reasons.values().max_by_key(|why| why.failed);
+        worst.map_or(&self.last_reason, |why| &why.text)
     }
 
     /// State and reason, in words.
@@ -201,10 +228,10 @@ impl VersionState {
             return (State::Healthy, self.short_of());
         }
         let so_far = format!("{ready} of {} replicas ready", self.needed.max(1));
-        let reason = if self.reason.is_empty() {
+        let reason = if self.reason().is_empty() {
             so_far
         } else {
-            format!("{so_far}: {}", self.reason)
+            format!("{so_far}: {}", self.reason())
         };
         let state = if ready > 0 {
             State::Transitioning
@@ -221,13 +248,14 @@ impl VersionState {
     /// Why a healthy version has fewer replicas than its load needs; nothing
     /// where none of them fails.
     fn short_of(&self) -> String {
-        if self.failing() == 0 || self.reason.is_empty() {
+        if self.failing() == 0 || self.reason().is_empty() {
             return String::new();
         }
         let ready = self.count(Phase::Ready);
         format!(
             "{ready} of {} wanted replicas ready: {}",
-            self.wanted, self.reason
+            self.wanted,
+            self.reason()
         )
     }
 }
@@ -269,7 +297,7 @@ impl RunningVersion {
             let mut state = self.state.lock();
             let leaving = state.phases.get(event.id()) == Some(&Phase::Draining);
             let told = state.take(event);
-            (told, state.starting(), state.reason.clone(), leaving)
+            (told, state.starting(), state.reason().to_owned(), leaving)
         };
         // Said before the fleet changes, so that a waiter that is told "no
         // replica" is told why.
@@ -388,6 +416,18 @@ mod tests {
         let (word, reason) = state.state();
         assert_eq!(word, State::Failed);
         assert_eq!(reason, "0 of 1 replicas ready: exit 3: no module");
+    }
+
+    #[test]
+    fn one_that_becomes_ready_does_not_hide_why_another_is_not() {
+        let mut state = VersionState::new(2);
+        state.take(&ReplicaEvent::NotYet {
+            id: ReplicaId::new(&Name::parse("blue").unwrap(), 2),
+            reason: "refused".to_owned(),
+        });
+        state.take(&ReplicaEvent::Ready { id: id() });
+        let reason = "1 of 2 replicas ready: refused".to_owned();
+        assert_eq!(state.state(), (State::Transitioning, reason));
     }
 
     #[test]

@@ -1,0 +1,273 @@
+//! One of four replicas that goes wrong, under load; back-pressure; memory.
+//!
+//! The bounds are those of the simulation (`docs/scaling.md`) with room for a
+//! busy machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tidegate_tests::client::{Client, request};
+use tidegate_tests::gateway::{Gateway, Setup};
+use tidegate_tests::load::{Load, Seen};
+use tidegate_tests::replica::Replica;
+use tidegate_tests::{process, rounds, until, yaml};
+
+const TARGET: &str = "/api/v1/service/iris/score";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Three outcomes in a row eject it, and each replica has two slots; each trial
+/// after that may fail: after 2, 4, 8, … s.
+const FAILED_MAX: u32 = 12;
+
+fn replicas(gateway: &Gateway, state: &str) -> f64 {
+    gateway.metric(
+        "tidegate_replicas",
+        &[("endpoint", "iris"), ("state", state)],
+    )
+}
+
+/// Four replicas of two slots and a gateway before them.
+fn four(keys: &str) -> (Vec<Replica>, Gateway) {
+    let four: Vec<Replica> = ["a", "b", "c", "d"].map(Replica::start).into();
+    let all: Vec<&Replica> = four.iter().collect();
+    let keys = format!("traffic: 100\nmaxConcurrentRequests: 2\nmaxQueueWait: 5s\n{keys}");
+    let gateway = Gateway::start(&yaml::open("iris", &[yaml::version("blue", &all, &keys)]));
+    until("four are ready", LIMIT, || {
+        (replicas(&gateway, "ready") == 4.0).then_some(())
+    });
+    (four, gateway)
+}
+
+/// What five callers see while so many requests are answered; six tenths of the slots.
+fn seen_under_load(gateway: &Gateway) -> Seen {
+    let target = format!("{TARGET}?sleep=20");
+    let load = Load::start(gateway.address("http"), 5, &target, &[]);
+    let wanted = rounds(10_000);
+    until("a load", 5 * LIMIT, || {
+        (load.answered() >= wanted).then_some(())
+    });
+    load.stop()
+}
+
+/// How many failed; all of them as said.
+#[track_caller]
+fn failed(seen: &Seen, how: &str) -> u32 {
+    let bad: Vec<_> = seen
+        .iter()
+        .filter(|(what, _)| !what.starts_with("200 "))
+        .collect();
+    assert!(
+        bad.iter().all(|(what, _)| what.starts_with(how)),
+        "{seen:?}"
+    );
+    let failed = bad.iter().map(|(_, count)| **count).sum();
+    println!("{failed} failed of {}", seen.values().sum::<u32>());
+    failed
+}
+
+/// One of four is ejected for what it does, and comes back when it is well.
+#[track_caller]
+fn check(manner: &str, how: &str) {
+    let (four, gateway) = four("scoringTimeout: 1s");
+    four[0].behave(manner);
+    let seen = seen_under_load(&gateway);
+    let failed = failed(&seen, how);
+    assert!(
+        (3..=FAILED_MAX).contains(&failed),
+        "{manner}: {failed} failed: {seen:?}"
+    );
+    for other in &four[1..] {
+        assert!(other.served() > 50, "{manner}: {} served", other.served());
+    }
+    four[0].behave("");
+    let before = four[0].served();
+    until("it is trusted again", 2 * LIMIT, || {
+        assert!(gateway.score("iris", "?sleep=1", &[]).status < 505);
+        (four[0].served() > before + 5).then_some(())
+    });
+}
+
+#[test]
+fn one_that_hangs() {
+    check("hang", "504 scoring-timeout");
+}
+
+#[test]
+fn one_that_answers_500() {
+    check("status=500", "500 ");
+}
+
+#[test]
+fn one_that_closes_every_connection() {
+    check("vanish", "502 replica-failed");
+}
+
+#[test]
+fn one_that_is_slow_from_birth() {
+    let (four, gateway) = four("");
+    four[0].behave("sleep=200");
+    assert_eq!(failed(&seen_under_load(&gateway), "none"), 0);
+    let (slow, other) = (four[0].served(), four[1].served());
+    assert!(
+        slow * 2 < other,
+        "{slow} on the slow one, {other} on another"
+    );
+}
+
+/// Four processes, of which the first may be told not to listen.
+fn four_processes(arguments: &[&str]) -> Gateway {
+    let keys = "traffic: 100\nreplicas: 4\nmaxConcurrentRequests: 2\nmaxQueueWait: 5s";
+    let version = yaml::process("blue", arguments, keys);
+    Gateway::start(&yaml::open("iris", &[version]))
+}
+
+#[test]
+fn one_that_is_killed() {
+    let gateway = four_processes(&[]);
+    gateway.healthy("iris");
+    let answer = gateway.score("iris", "", &[]);
+    let victim = u32::try_from(answer.json()["pid"].as_u64().unwrap()).unwrap();
+    let target = format!("{TARGET}?sleep=20");
+    let load = Load::start(gateway.address("http"), 5, &target, &[]);
+    until("a load", LIMIT, || (load.answered() > 100).then_some(()));
+    process::signal(victim, Signal::KILL);
+    until("another is in its place", LIMIT, || {
+        let (_, list) = gateway.admin("GET", "/v1/events", b"");
+        let of = |kind: &str| list.to_string().matches(&format!("\"{kind}\"")).count();
+        (of("ReplicaExited") == 1 && of("ReplicaReady") == 5).then_some(())
+    });
+    let failed = failed(&load.stop(), "502 replica-failed");
+    assert!(failed <= 2, "{failed} failed on a replica of two slots");
+    gateway.healthy("iris");
+}
+
+#[test]
+fn one_that_never_gets_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let deaf = folder.path().join("deaf");
+    let gateway = four_processes(&["--one-deaf", deaf.to_str().unwrap()]);
+    until("three are ready", LIMIT, || {
+        (replicas(&gateway, "ready") == 3.0).then_some(())
+    });
+    assert_eq!(failed(&seen_under_load(&gateway), "none"), 0);
+    let version = until("the reason is shown", LIMIT, || {
+        let (_, endpoint) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+        let version = endpoint["status"]["versions"][0].clone();
+        let reason = version["reason"].as_str().unwrap_or_default();
+        reason.contains("its probe failed").then_some(version)
+    });
+    assert_eq!(version["state"], "Transitioning", "{version}");
+    assert_eq!(version["replicas"]["starting"], 1, "{version}");
+    let reason = version["reason"].as_str().unwrap();
+    assert!(reason.starts_with("3 of 4 replicas ready: "), "{reason}");
+}
+
+#[test]
+fn a_model_that_asks_for_a_pause_gets_one() {
+    let replicas = [Replica::start("a"), Replica::start("b")];
+    let version = yaml::version(
+        "blue",
+        &[&replicas[0], &replicas[1]],
+        "traffic: 100\nmaxConcurrentRequests: 4\nmaxQueueWait: 20s",
+    );
+    let gateway = Gateway::start(&yaml::open("iris", &[version]));
+    until("two are ready", LIMIT, || {
+        (self::replicas(&gateway, "ready") == 2.0).then_some(())
+    });
+    replicas[0].behave("status=503&retry=3");
+    let told = until("one says so", LIMIT, || {
+        let answer = gateway.score("iris", "", &[]);
+        (answer.status == 503).then(|| (Instant::now(), answer))
+    });
+    assert_eq!(told.1.header("retry-after"), Some("3"));
+    replicas[0].behave("");
+    let before = replicas[0].served();
+    until("it gets requests again", LIMIT, || {
+        assert_eq!(gateway.score("iris", "", &[]).status, 200);
+        (replicas[0].served() > before).then_some(())
+    });
+    let paused = told.0.elapsed();
+    assert!(paused >= Duration::from_millis(2_900), "after {paused:?}");
+    // Where all of them ask for it, callers wait in the queue.
+    for replica in &replicas {
+        replica.behave("status=503&retry=2");
+    }
+    let told: Vec<Instant> = (0..2)
+        .map(|_| {
+            assert_eq!(gateway.score("iris", "", &[]).status, 503);
+            Instant::now()
+        })
+        .collect();
+    for replica in &replicas {
+        replica.behave("");
+    }
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    assert!(told[0].elapsed() >= Duration::from_millis(1_900));
+}
+
+/// Connections whose heads do not end: each holds its head in the gateway's memory.
+fn half_heads(gateway: &Gateway, count: usize) -> Vec<Client> {
+    let field = format!("x-fill: {}\r\n", "x".repeat(7_000));
+    let head = format!(
+        "POST {TARGET} HTTP/1.1\r\nhost: localhost\r\n{}",
+        field.repeat(8)
+    );
+    let open = |_| {
+        let mut client = gateway.client();
+        client.send(head.as_bytes()).unwrap();
+        client
+    };
+    (0..count).map(open).collect()
+}
+
+#[test]
+fn past_its_memory_no_exchange_begins_and_none_is_harmed() {
+    let replica = Replica::start("a");
+    let keys = "traffic: 100\nmaxConcurrentRequests: 4";
+    let resources = yaml::open("iris", &[yaml::version("blue", &[&replica], keys)]);
+    let rest = {
+        let gateway = Gateway::start(&resources);
+        gateway.healthy("iris");
+        assert_eq!(gateway.score("iris", "", &[]).status, 200);
+        process::rss_kib(gateway.pid())
+    };
+    // Less than 64 Mi is not accepted.
+    let limit = (rest + (16 << 10)).max(64 << 10);
+    let limits = format!("limits: {{ memory: {limit}Ki, headTimeout: 2m }}");
+    let gateway = Setup::new(&resources).spec(&limits).start();
+    gateway.healthy("iris");
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    let mut stream = gateway.client();
+    let target = format!("{TARGET}?sse=100000&every=20");
+    stream.send(&request("POST", &target, &[], b"{}")).unwrap();
+    assert_eq!(stream.head().unwrap().status, 200);
+    // Each holds 56 KiB.
+    let heads = half_heads(&gateway, usize::try_from((limit - rest) / 28).unwrap());
+    let refused = until("no exchange is taken", LIMIT, || {
+        let answer = gateway.score("iris", "", &[]);
+        (answer.status != 200).then_some(answer)
+    });
+    let most = process::rss_kib(gateway.pid());
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "out-of-memory")
+    );
+    assert!(refused.header("retry-after").is_some());
+    for _ in 0..20 {
+        assert!(stream.chunk().unwrap().is_some(), "the stream goes on");
+    }
+    drop(heads);
+    until("exchanges are taken again", LIMIT, || {
+        (gateway.score("iris", "", &[]).status == 200).then_some(())
+    });
+    assert!(stream.chunk().unwrap().is_some(), "the stream goes on");
+    println!(
+        "KiB at rest {rest}, limit {limit}, with the heads {most}, after {}",
+        process::rss_kib(gateway.pid())
+    );
+}
