@@ -197,7 +197,7 @@ struct Rig {
     address: SocketAddr,
     fleet: Arc<Fleet>,
     worker: Rc<Worker>,
-    inbox: RefCell<crate::outbox::Inbox>,
+    inbox: Cell<Option<crate::outbox::Inbox>>,
     log: std::path::PathBuf,
     _dir: tempfile::TempDir,
 }
@@ -244,7 +244,7 @@ impl Rig {
             address,
             fleet,
             worker,
-            inbox: RefCell::new(inbox),
+            inbox: Cell::new(Some(inbox)),
             log,
             _dir: dir,
         }

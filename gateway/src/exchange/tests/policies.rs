@@ -90,7 +90,7 @@ fn exchanges_are_left_for_the_collector_with_their_bodies_up_to_a_limit() {
         let rig = Rig::set_up(&[&replica], |setup| setup.collect = vec![collecting(5)]).await;
         assert_eq!(rig.score("1234").await.0, 200);
         assert_eq!(rig.score("123456").await.0, 200);
-        let mut inbox = rig.inbox.borrow_mut();
+        let mut inbox = rig.inbox.take().unwrap();
         let whole = inbox.next().await.unwrap().exchange;
         let request = whole.request_body.unwrap();
         assert_eq!((&request.data[..], request.complete), (&b"1234"[..], true));
@@ -132,7 +132,7 @@ fn failed_exchanges_are_left_for_the_collector_and_marked() {
         let rig = Rig::set_up(&[&replica], |setup| setup.collect = vec![collecting(64)]).await;
         rig.score("x").await;
         rig.score("x").await;
-        let mut inbox = rig.inbox.borrow_mut();
+        let mut inbox = rig.inbox.take().unwrap();
         let cut = inbox.next().await.unwrap().exchange;
         assert_eq!((cut.outcome, cut.status), (Ended::BrokenOff, 200));
         assert!(!cut.response_body.unwrap().complete);
@@ -152,9 +152,8 @@ fn what_no_sample_keeps_is_not_collected() {
         };
         let rig = Rig::set_up(&[&replica], |setup| setup.collect = vec![none]).await;
         rig.score("x").await;
-        let nothing = timeout(Duration::from_millis(20), async {
-            rig.inbox.borrow_mut().next().await
-        });
+        let mut inbox = rig.inbox.take().unwrap();
+        let nothing = timeout(Duration::from_millis(20), inbox.next());
         assert!(nothing.await.is_err());
     });
 }
