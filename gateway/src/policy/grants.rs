@@ -9,13 +9,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
 use super::{GRANT_SECONDS_MAX, Grant, Policy, RequestFacts};
 use crate::identity::Caller;
 
-/// Grants that one worker remembers: 16 Ki callers of some 300 bytes are 5 MB.
+/// Grants that one worker is made for.
 const GRANTS_PER_WORKER: usize = 16 << 10;
+/// What their callers may weigh: as many of some 250 bytes, or a few of those
+/// that a policy describes at length.
+const GRANT_BYTES_PER_WORKER: u64 = 8 << 20;
+/// A grant without what its policy said of the caller: keys, places, the
+/// caller's own fields.
+const GRANT_BYTES: usize = 256;
+/// A string beside its bytes.
+const STRING_BYTES: usize = 24;
 
 /// What a grant is remembered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,8 +127,29 @@ struct Remembered {
     until: Instant,
 }
 
+/// What a grant takes of a worker's memory.
+#[derive(Debug, Clone)]
+struct Bytes;
+
+impl Weighter<GrantKey, Remembered> for Bytes {
+    fn weight(&self, _key: &GrantKey, grant: &Remembered) -> u64 {
+        weight(&grant.caller)
+    }
+}
+
+fn weight(caller: &Caller) -> u64 {
+    let text = |text: &String| STRING_BYTES + text.len();
+    let pair = |(name, value): &(String, String)| text(name) + text(value);
+    let bytes = GRANT_BYTES
+        + caller.subject.len()
+        + caller.tenant.len()
+        + caller.scopes.iter().map(text).sum::<usize>()
+        + caller.attributes.iter().map(pair).sum::<usize>();
+    bytes as u64
+}
+
 /// The grants of one worker. Not shared: each worker has its own.
-pub struct Grants(RefCell<Cache<GrantKey, Remembered>>);
+pub struct Grants(RefCell<Cache<GrantKey, Remembered, Bytes>>);
 
 impl std::fmt::Debug for Grants {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,7 +161,12 @@ impl std::fmt::Debug for Grants {
 
 impl Default for Grants {
     fn default() -> Self {
-        Self(RefCell::new(Cache::new(GRANTS_PER_WORKER)))
+        let bytes = GRANT_BYTES_PER_WORKER;
+        Self(RefCell::new(Cache::with_weighter(
+            GRANTS_PER_WORKER,
+            bytes,
+            Bytes,
+        )))
     }
 }
 
@@ -168,5 +203,32 @@ impl Grants {
         self.0
             .borrow_mut()
             .insert(key, Remembered { caller, until });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded_in_bytes() {
+        let grants = Grants::new();
+        let now = Instant::now();
+        for number in 0..1_000_u32 {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&number.to_le_bytes());
+            let caller = Caller {
+                subject: "a".repeat(96 << 10),
+                ..Caller::default()
+            };
+            let grant = Grant {
+                caller: Arc::new(caller),
+                cache: Duration::from_secs(60),
+            };
+            grants.put(GrantKey(key), &grant, now);
+        }
+        let cache = grants.0.borrow();
+        assert!(cache.weight() <= GRANT_BYTES_PER_WORKER, "{grants:?}");
+        assert!((1..100).contains(&cache.len()), "{}", cache.len());
     }
 }
