@@ -186,6 +186,11 @@ impl Pool {
     pub async fn connect(&self, peer: &Peer) -> Result<Link, UpstreamError> {
         let connect = async {
             let stream = TcpStream::connect(peer.address).await?;
+            // On loopback a connect to a free port can get that very port and
+            // meet itself.
+            if stream.local_addr()? == peer.address {
+                return Err(std::io::ErrorKind::ConnectionRefused.into());
+            }
             // Without it the last part of a body waits for an acknowledgement;
             // an answer that is late is no reason to refuse the connection.
             let _nodelay = stream.set_nodelay(true);
@@ -245,7 +250,8 @@ impl Pool {
         };
         self.idle.borrow_mut().entry(key).or_default().push(one);
         if !self.sweeping.replace(true) {
-            self.tasks.spawn_local(sweep(Rc::downgrade(self)));
+            let sweep = sweep(Rc::downgrade(self), self.tasks.clone());
+            self.tasks.spawn_local(sweep);
         }
     }
 
@@ -275,8 +281,9 @@ impl Pool {
     }
 }
 
-/// Closes unused connections at the end of their life, as long as there are any.
-async fn sweep(pool: Weak<Pool>) {
+/// Closes unused connections at the end of their life, as long as there are any;
+/// all of them once the gateway stops, which waits for this.
+async fn sweep(pool: Weak<Pool>, tasks: Tasks) {
     loop {
         let next = match pool.upgrade() {
             None => return,
@@ -288,6 +295,15 @@ async fn sweep(pool: Weak<Pool>) {
                 }
             },
         };
-        tokio::time::sleep_until(next).await;
+        tokio::select! {
+            biased;
+            () = tasks.stopped() => {
+                if let Some(pool) = pool.upgrade() {
+                    drop(pool.idle.take());
+                }
+                return;
+            }
+            () = tokio::time::sleep_until(next) => {}
+        }
     }
 }

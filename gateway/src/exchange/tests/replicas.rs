@@ -40,6 +40,22 @@ fn an_unused_connection_is_closed_at_the_end_of_its_life() {
 }
 
 #[test]
+fn unused_connections_do_not_hold_up_the_end() {
+    on_a_worker(async {
+        let replica = echo().await;
+        let long = Duration::from_secs(60);
+        let rig = Rig::set_up(&[&replica], |setup| setup.limits.upstream_idle = long).await;
+        rig.score("a").await;
+        assert_eq!(rig.worker.pool.unused(), 1);
+        rig.worker.shared.tasks.stop();
+        timeout(SOON, rig.worker.shared.tasks.finish())
+            .await
+            .unwrap();
+        assert_eq!(rig.worker.pool.unused(), 0);
+    });
+}
+
+#[test]
 fn unused_connections_are_at_most_the_slots() {
     on_a_worker(async {
         let replica = replica(|mut conn| async move {
