@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+
 use super::backoff::Backoff;
 use super::watch::{ReadySince, watch};
 use super::{Place, ReplicaEvent};
@@ -16,6 +18,8 @@ use crate::upstream::Secure;
 
 /// Between look-ups of a name: as long as common name servers keep an answer.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+/// What does not take a connection in that time does not answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A look-up that takes longer has failed.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -26,19 +30,15 @@ pub(super) async fn run(place: Arc<Place>, name: String, tls: Option<UpstreamTls
         let found = tokio::select! {
             biased;
             () = place.ending.asked.cancelled() => return,
-            found = look_up(&name) => found,
+            found = find(&name) => found,
         };
-        let address = match found.map(|addresses| addresses.first().copied()) {
-            Ok(Some(address)) => address,
-            Ok(None) => {
-                let reason = format!("{name:?} has no address");
-                if place.back_off(reason, backoff.next(Duration::ZERO)).await {
-                    continue;
-                }
-                return;
-            }
+        let address = match found {
+            Ok(address) => address,
             Err(reason) => {
-                if place.back_off(reason, backoff.next(Duration::ZERO)).await {
+                // Nothing tells when it begins to answer but asking again.
+                let period = place.spec.version.readiness.period;
+                let wait = backoff.next(Duration::ZERO).min(period);
+                if place.back_off(reason, wait).await {
                     continue;
                 }
                 return;
@@ -99,6 +99,33 @@ async fn secure(
     }
 }
 
+/// The address that is watched: of several that a name has the first that
+/// answers, since not all may be the replica's (`localhost` is `::1` and
+/// `127.0.0.1`). Cancel-safe.
+async fn find(name: &str) -> Result<SocketAddr, String> {
+    let addresses = look_up(name).await?;
+    match addresses.as_slice() {
+        [] => Err(format!("{name:?} has no address")),
+        [only] => Ok(*only),
+        several => first_that_answers(several)
+            .await
+            .ok_or_else(|| format!("none of the addresses of {name:?} answers")),
+    }
+}
+
+async fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    for address in addresses {
+        let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+        // It must not be itself that it met, on a free port of loopback.
+        if let Ok(Ok(stream)) = connect.await
+            && stream.local_addr().is_ok_and(|own| own != *address)
+        {
+            return Some(*address);
+        }
+    }
+    None
+}
+
 async fn look_up(name: &str) -> Result<Vec<SocketAddr>, String> {
     match tokio::time::timeout(LOOK_UP_TIMEOUT, tokio::net::lookup_host(name)).await {
         Ok(Ok(addresses)) => Ok(addresses.collect()),
@@ -121,5 +148,22 @@ async fn moved(name: &str, address: SocketAddr) {
         {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_several_addresses_one_that_answers_is_watched() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        // Nothing else can listen there for as long as this is bound.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let not_there = silent.local_addr().unwrap();
+        assert_eq!(first_that_answers(&[not_there, there]).await, Some(there));
+        assert_eq!(first_that_answers(&[not_there]).await, None);
     }
 }
