@@ -33,7 +33,7 @@ pub use slot::Slot;
 
 use gauges::Gauges;
 use load::Load;
-use roster::{Asked, Handed, Refusal, Roster, Rules};
+use roster::{Asked, GONE, Handed, Refusal, Roster, Rules};
 use slot::{Sender, Wait};
 use state::{Known, State};
 
@@ -163,6 +163,8 @@ pub struct Fleet {
     drained: Notify,
     /// A request waits for a first replica.
     woken: Notify,
+    /// Its version's share goes to others, as exchanges saw it last.
+    share_moved: AtomicBool,
 }
 
 /// The clock of fleets: monotonic, and the paused one of tests.
@@ -193,6 +195,7 @@ impl Fleet {
             gauges,
             drained: Notify::new(),
             woken: Notify::new(),
+            share_moved: AtomicBool::new(false),
         })
     }
 
@@ -341,12 +344,12 @@ impl Fleet {
         counts
     }
 
-    /// Whether a request could be answered, and the sums as they were left:
+    /// Whether it takes its version's share, and the sums as they were left:
     /// one short lock, for each candidate of each exchange.
     #[must_use]
     pub fn look(&self) -> (bool, Counts) {
         let state = self.state.lock();
-        (state.roster.can_answer(), state.counts())
+        (state.roster.takes_share(), state.counts())
     }
 
     /// Every replica.
@@ -371,11 +374,17 @@ impl Fleet {
         key.and_then(|key| state.roster.busy(key)).unwrap_or(0)
     }
 
-    /// Whether a request could be answered: one is ready or being started, or
-    /// the request would start one.
+    /// Whether its version keeps its share of the traffic: one is ready, or a
+    /// request would start one.
     #[must_use]
-    pub fn can_answer(&self) -> bool {
-        self.state.lock().roster.can_answer()
+    pub fn takes_share(&self) -> bool {
+        self.state.lock().roster.takes_share()
+    }
+
+    /// Notes whether the version's share goes to others; whether that is news.
+    pub fn share_moved(&self, moved: bool) -> bool {
+        self.share_moved.load(Ordering::Relaxed) != moved
+            && self.share_moved.swap(moved, Ordering::Relaxed) != moved
     }
 
     /// How long a slot was held lately, by the half of requests that were
@@ -422,9 +431,7 @@ impl Fleet {
         let now = now();
         let mut state = self.state.lock();
         state.arrived += u64::from(not.is_none());
-        let not = not
-            .and_then(|id| state.known(id))
-            .map(|known| known.replica.key);
+        let not = not.map(|id| state.known(id).map_or(GONE, |known| known.replica.key));
         let mut receiver = None;
         let (asked, handed) = state.roster.ask(now, not, || {
             let (sender, its) = tokio::sync::oneshot::channel();

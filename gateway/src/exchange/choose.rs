@@ -21,7 +21,6 @@ use crate::policy::{Candidate, KeptFacts, Policy};
 use crate::resource::{OnFailure, Role};
 use crate::split::{self, Share};
 use crate::table::{Entry, SplitPolicy, VersionEntry};
-use crate::units::Percent;
 
 /// Output of this step; input of `forward`. Holds the version and no longer
 /// its endpoint's entry.
@@ -157,7 +156,7 @@ fn by_weights(entry: &Entry, seen: &[Seen], draw: u64) -> Result<Arc<VersionEntr
 
 /// What an exchange sees of a version before one is chosen.
 struct Seen {
-    can_answer: bool,
+    takes_share: bool,
     counts: Counts,
     weight: u32,
 }
@@ -166,9 +165,9 @@ struct Seen {
 /// went to the default and those of versions that cannot answer were moved.
 fn look(ledger: &Ledger, entry: &Entry) -> Vec<Seen> {
     let seen = |version: &Arc<VersionEntry>| {
-        let (can_answer, counts) = version.fleet.look();
+        let (takes_share, counts) = version.fleet.look();
         Seen {
-            can_answer,
+            takes_share,
             counts,
             weight: 0,
         }
@@ -177,25 +176,45 @@ fn look(ledger: &Ledger, entry: &Entry) -> Vec<Seen> {
     let share = |(version, seen): (&Arc<VersionEntry>, &Seen)| Share {
         weight: version.spec.traffic,
         is_default: version.spec.default,
-        can_answer: seen.can_answer,
+        can_answer: seen.takes_share,
     };
-    let shares: Vec<Share> = entry.versions.iter().zip(&seen).map(share).collect();
+    let mut shares: Vec<Share> = entry.versions.iter().zip(&seen).map(share).collect();
     for (seen, weight) in seen.iter_mut().zip(split::effective(&shares)) {
         seen.weight = weight;
     }
-    for (version, seen) in entry.versions.iter().zip(&seen) {
-        if !seen.can_answer && seen.weight == 0 && version.spec.traffic > Percent::ZERO {
-            let labels = [entry.spec.name.as_str(), version.spec.name.as_str()];
-            ledger
-                .worker()
-                .shared
-                .metrics
-                .moved_shares
-                .with(&labels)
-                .inc();
+    if seen.iter().all(|one| one.takes_share) {
+        for version in &entry.versions {
+            note_share(ledger, entry, version, false);
         }
+        return seen;
+    }
+    for share in &mut shares {
+        share.can_answer = true;
+    }
+    let own = split::effective(&shares);
+    for ((version, seen), own) in entry.versions.iter().zip(&seen).zip(own) {
+        let moved = !seen.takes_share && seen.weight == 0 && own > 0;
+        note_share(ledger, entry, version, moved);
     }
     seen
+}
+
+/// Counts an exchange that was drawn while a version's share was `moved` to
+/// others, and logs the first of them, and the first after them.
+fn note_share(ledger: &Ledger, entry: &Entry, version: &VersionEntry, moved: bool) {
+    let (endpoint, name) = (&entry.spec.name, &version.spec.name);
+    if moved {
+        let labels = [endpoint.as_str(), name.as_str()];
+        let metrics = &ledger.worker().shared.metrics;
+        metrics.moved_shares.with(&labels).inc();
+    }
+    if version.fleet.share_moved(moved) {
+        if moved {
+            tracing::warn!(%endpoint, version = %name, "no replica is ready; its share goes to others");
+        } else {
+            tracing::info!(%endpoint, version = %name, "it has its share again");
+        }
+    }
 }
 
 fn candidates(entry: &Entry, seen: &[Seen]) -> Vec<Candidate> {

@@ -183,6 +183,8 @@ struct Setup {
     auth: Vec<Arc<Policy>>,
     split: Option<Arc<Policy>>,
     collect: Vec<CollectEntry>,
+    /// The fleets of versions beside `blue`.
+    others: Vec<Arc<Fleet>>,
     http2: bool,
 }
 
@@ -216,6 +218,7 @@ impl Rig {
             auth: Vec::new(),
             split: None,
             collect: Vec::new(),
+            others: Vec::new(),
             http2: false,
         };
         change(&mut setup);
@@ -452,7 +455,8 @@ fn fleet(setup: &Setup, metrics: &Metrics, replicas: &[&Replica]) -> Arc<Fleet> 
 
 fn entry(setup: &Setup, fleet: &Arc<Fleet>, metrics: &Metrics) -> Arc<Entry> {
     let endpoint = &setup.endpoint;
-    let version = |spec: &Version| {
+    let fleets = std::iter::once(fleet).chain(&setup.others);
+    let version = |(spec, fleet): (&Version, &Arc<Fleet>)| {
         Arc::new(VersionEntry {
             spec: Arc::new(spec.clone()),
             paths: Paths::new(&spec.paths),
@@ -472,7 +476,7 @@ fn entry(setup: &Setup, fleet: &Arc<Fleet>, metrics: &Metrics) -> Arc<Entry> {
             Some(policy) => SplitPolicy::Ask(Arc::clone(policy)),
             None => SplitPolicy::Missing(missing()),
         },
-        versions: endpoint.versions.iter().map(version).collect(),
+        versions: endpoint.versions.iter().zip(fleets).map(version).collect(),
         metrics: Arc::new(ExchangeMetrics::new(metrics, "iris", "")),
         spec: Arc::new(endpoint.clone()),
     })

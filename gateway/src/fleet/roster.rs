@@ -16,6 +16,10 @@ mod members;
 
 pub use super::seat::{Asked, Handed, Refusal, Rules, Seat, Sums};
 
+/// The key of a replica that is gone: one who had it tries once more like any
+/// other, and every replica will do.
+pub(super) const GONE: u32 = u32::MAX;
+
 #[derive(Debug)]
 struct Member {
     life: u32,
@@ -96,6 +100,14 @@ impl<W> Roster<W> {
     #[must_use]
     pub fn can_answer(&self) -> bool {
         self.sums.ready > 0 || self.starting > 0 || self.cold
+    }
+
+    /// Whether its version keeps its share of the traffic: one is ready, or a
+    /// request would start one. A request may wait for one that is only being
+    /// started, but others that are ready have the traffic until then.
+    #[must_use]
+    pub fn takes_share(&self) -> bool {
+        self.sums.ready > 0 || self.cold
     }
 
     /// Whether somebody waits and nothing is ready or being started, so that

@@ -203,7 +203,7 @@ async fn a_replica_that_becomes_ready_serves_who_waits_at_once() {
 #[tokio::test(start_paused = true)]
 async fn with_none_ready_and_none_starting_there_is_no_replica_for_new_and_waiting() {
     let (fleet, _) = fleet_of(settings(1, 10, 500), 0);
-    assert!(!fleet.can_answer());
+    assert!(!fleet.takes_share());
     let at_once = fleet.slot(None).now_or_never().unwrap();
     assert!(matches!(at_once, Err(Fault::NoReplica { .. })));
     fleet.set_starting(1);
@@ -327,11 +327,27 @@ async fn one_who_must_not_have_the_free_replica_does_not_hold_up_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn trying_once_more_is_charged_though_the_first_replica_is_gone() {
+    let (fleet, _) = fleet_of(settings(1, 10, 500), 1);
+    let again = || fleet.slot(Some(&id(7))).now_or_never().unwrap();
+    let served = (0..100).filter(|_| again().is_ok()).count();
+    assert!((1..10).contains(&served), "{served}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_only_starting_has_no_share_but_can_be_waited_for() {
+    let (fleet, _) = fleet_of(settings(1, 10, 500), 0);
+    fleet.set_starting(1);
+    assert!(!fleet.takes_share());
+    assert!(fleet.slot(None).now_or_never().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hundred_callers_of_an_empty_version_wake_it_once() {
     let mut settings = settings(1, 1_000, 500);
     settings.cold_start_wait = Some(Duration::from_secs(60));
     let (fleet, _) = fleet_of(settings, 0);
-    assert!(fleet.can_answer());
+    assert!(fleet.takes_share());
     let mut waits: Vec<_> = (0..100).map(|_| Box::pin(fleet.slot(None))).collect();
     for wait in &mut waits {
         assert!(wait.as_mut().now_or_never().is_none());

@@ -50,7 +50,7 @@ impl RunningEndpoint {
             .map(|version| split::Share {
                 weight: version.spec.traffic,
                 is_default: version.spec.default,
-                can_answer: version.fleet.can_answer(),
+                can_answer: version.fleet.takes_share(),
             })
             .collect();
         let traffic = split::effective(&shares);

@@ -144,6 +144,72 @@ fn a_version_without_replicas_is_503() {
     });
 }
 
+/// A rig whose version `green`, which is being started, has all the traffic.
+async fn starting(replicas: &[&Replica]) -> (Rig, Arc<Fleet>) {
+    let name = |name| Name::parse(name).unwrap();
+    let metrics = Metrics::new().unwrap();
+    let wait = Duration::from_secs(2);
+    let settings = FleetSettings::new(name("iris"), name("green"), NonZeroU32::MIN, 10, wait);
+    let green = Fleet::new(settings, &metrics);
+    green.set_starting(1);
+    let rig = Rig::set_up(replicas, |setup| {
+        let mut spec = setup.version().clone();
+        spec.name = name("green");
+        spec.default = false;
+        setup.version().traffic = Percent::ZERO;
+        setup.endpoint.versions.push(spec);
+        setup.others = vec![Arc::clone(&green)];
+    })
+    .await;
+    (rig, green)
+}
+
+#[test]
+fn a_version_that_is_only_starting_leaves_its_share_to_one_that_is_ready() {
+    on_a_worker(async {
+        let replica = mirror().await;
+        let (rig, green) = starting(&[&replica]).await;
+        let moved = rig
+            .worker
+            .shared
+            .metrics
+            .moved_shares
+            .with(&["iris", "green"]);
+        let (status, text) = rig.score("x").await;
+        assert!(status == 200 && text.contains("deployment: blue"), "{text}");
+        assert_eq!(moved.value(), 1);
+        let id = ReplicaId::new(&Name::parse("green").unwrap(), 1);
+        green.add(id.clone(), replica.address);
+        green.set_ready(&id, true);
+        let (status, text) = rig.score("x").await;
+        assert!(
+            status == 200 && text.contains("deployment: green"),
+            "{text}"
+        );
+        assert_eq!(moved.value(), 1);
+    });
+}
+
+#[test]
+fn where_all_versions_are_only_starting_a_request_waits_for_its_own() {
+    on_a_worker(async {
+        let replica = mirror().await;
+        let (rig, green) = starting(&[]).await;
+        let ((status, text), ()) = futures_util::join!(rig.score("x"), async {
+            while green.counts().queued == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            let id = ReplicaId::new(&Name::parse("green").unwrap(), 1);
+            green.add(id.clone(), replica.address);
+            green.set_ready(&id, true);
+        });
+        assert!(
+            status == 200 && text.contains("deployment: green"),
+            "{text}"
+        );
+    });
+}
+
 #[test]
 fn a_gateway_that_drains_takes_nothing_new() {
     on_a_worker(async {
