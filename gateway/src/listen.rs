@@ -118,6 +118,7 @@ impl Listening {
     /// Ends at once: what is under way is dropped, and recorded by its drop.
     pub fn cut(&self) {
         self.tasks.stop();
+        self.tasks.cut();
         self.cut.cancel();
     }
 
@@ -133,6 +134,7 @@ impl Listening {
                 self.drain
             );
         }
+        self.tasks.cut();
         self.cut.cancel();
         let threads = std::mem::take(&mut *self.threads.lock());
         let joined = Tasks::new().blocking(move || {

@@ -18,6 +18,7 @@ pub struct Tasks {
     stop: CancellationToken,
     /// Set before the token, which is a lock: exchanges ask on every request.
     stopping: Arc<AtomicBool>,
+    cut: Arc<AtomicBool>,
 }
 
 impl Tasks {
@@ -71,6 +72,17 @@ impl Tasks {
     #[must_use]
     pub fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Says that what is left is not waited for: it is dropped now.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    /// Whether what is left is dropped.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// Waits until shutdown begins. Cancel-safe.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Uri, Version};
+use http::{HeaderMap, Method, Uri, Version};
 
 use super::head::{self, Rule};
 use super::ledger::Ledger;
@@ -23,7 +23,7 @@ const METHOD_CHARS_MAX: usize = 32;
 /// Output of this step; input of `route`.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    /// The head as it came.
+    /// The head as it came, without what ends here: policies judge what is sent.
     pub(super) parts: Parts,
     /// Host and port as the caller named them.
     pub(super) authority: HeaderValue,
@@ -33,8 +33,6 @@ pub(super) struct Admitted {
     pub(super) trusted: bool,
     /// The body's length, where the caller said it.
     pub(super) content_length: Option<u64>,
-    /// Fields that end here.
-    pub(super) dropped: Vec<HeaderName>,
     /// The other protocol that the caller asks for.
     pub(super) upgrade: Option<Asked>,
 }
@@ -72,14 +70,13 @@ pub(super) fn admit(ledger: &mut Ledger, mut parts: Parts) -> Result<Admitted, F
     let content_length = fields.content_length;
     let bodiless = !fields.encoded && content_length.is_none_or(|length| length == 0);
     let upgrade = Asked::take(&mut parts, bodiless);
-    let dropped = fields.dropped;
+    strip(&mut parts.headers, &fields, trusted);
     Ok(Admitted {
         parts,
         authority,
         client_ip,
         trusted,
         content_length,
-        dropped,
         upgrade,
     })
 }
@@ -185,6 +182,19 @@ fn read_fields(parts: &Parts) -> Result<Fields, Fault> {
         return bad("both Content-Length and Transfer-Encoding");
     }
     Ok(fields)
+}
+
+/// Takes off what ends here, before anybody judges the head: also what a peer
+/// says of the caller that is not believed.
+fn strip(headers: &mut HeaderMap, fields: &Fields, trusted: bool) {
+    for name in &fields.dropped {
+        headers.remove(name);
+    }
+    if fields.forwarded && !trusted {
+        for name in head::FORWARDED_NAMES {
+            headers.remove(name);
+        }
+    }
 }
 
 /// The one host that the request names: in `Host`, in the target (absolute
@@ -365,5 +375,30 @@ mod tests {
         let fields = verdict(&parts("/score", &fields)).unwrap();
         let names: Vec<&str> = fields.dropped.iter().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-hop", "connection", "te", "x-tidegate-a"]);
+    }
+
+    #[test]
+    fn nobody_judges_what_is_not_sent() {
+        let fields = [
+            HOST,
+            ("connection", "x-team"),
+            ("x-team", "admin"),
+            ("x_request_id", "1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("content-type", "a/b"),
+        ];
+        #[track_caller]
+        fn check(parts: &Parts, trusted: bool, expected: &[&str]) {
+            let mut headers = parts.headers.clone();
+            strip(&mut headers, &read_fields(parts).unwrap(), trusted);
+            let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(names, expected);
+        }
+        let parts = parts("/score", &fields);
+        check(&parts, false, &["content-type", "host"]);
+        let kept = ["content-type", "forwarded", "host", "x-forwarded-for"];
+        check(&parts, true, &kept);
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::Worker;
+use super::{Worker, head};
 use crate::fleet::{Outcome, Slot};
 use crate::upstream::{Link, Pool, Response, Sending, Unsent, Upload, Uploading};
 
@@ -216,8 +216,9 @@ async fn finish(held: Held, pool: Rc<Pool>, deadline: Instant) {
     } = held;
     match timeout_at(deadline, sending).await {
         Ok(Ok(response)) => {
-            let whole = timeout(DRAIN_TIMEOUT, drain(response)).await;
-            if matches!(whole, Ok(true)) {
+            // A head that is not passed on says nothing certain of its end.
+            let fine = head::check_answer(response.status(), response.headers(), None).is_ok();
+            if fine && matches!(timeout(DRAIN_TIMEOUT, drain(response)).await, Ok(true)) {
                 pool.put(link);
             } else {
                 drop(link);

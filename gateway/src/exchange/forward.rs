@@ -136,8 +136,11 @@ async fn take_slot(
     version: &VersionEntry,
     not: Option<&crate::id::ReplicaId>,
 ) -> Result<Slot, Fault> {
+    // Kept there while it waits: the caller may go away.
     let asked = Instant::now();
+    ledger.asking = Some(asked);
     let result = version.fleet.slot(not).await;
+    ledger.asking = None;
     ledger.queued += match &result {
         Ok(slot) => slot.waited(),
         Err(_) => asked.elapsed(),
@@ -159,7 +162,6 @@ fn outgoing_head(ledger: &mut Ledger, chosen: Chosen, outbound: &Outbound<'_>) -
     };
     let out = Outgoing {
         target: chosen.target,
-        dropped: &admitted.dropped,
         forward_credential: chosen.forward_credential,
         id: ledger.id(),
         origin,
@@ -238,7 +240,7 @@ async fn fly(
 ) -> Flown {
     let spare = outbound.retriable.then(|| Box::new(head.clone()));
     let request = Request::from_parts(head, outbound.uploading.body());
-    ledger.sent = Some(Instant::now());
+    ledger.sends();
     let mut flight = Flight::begin(&outbound.field, request, outbound.uploading, link, slot);
     let answer = flight.answer().await;
     let ended = Flown::Ended;

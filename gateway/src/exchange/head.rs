@@ -28,6 +28,13 @@ pub(super) const DEPLOYMENT: HeaderName = HeaderName::from_static("azureml-model
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// What a proxy says of the caller.
+pub(super) const FORWARDED_NAMES: [HeaderName; 4] = [
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+];
 
 /// What becomes of one field of a request's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,12 +323,13 @@ pub(super) fn is_length(value: &HeaderValue) -> bool {
 
 /// Takes the hop-by-hop fields off an answer.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
-    const HOP: [HeaderName; 5] = [
+    const HOP: [HeaderName; 6] = [
         header::PROXY_AUTHENTICATE,
         header::TE,
         header::TRANSFER_ENCODING,
         header::UPGRADE,
         HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
     ];
     let mut named = Vec::new();
     if headers.contains_key(CONNECTION) {
@@ -335,7 +343,6 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
             }
         }
         headers.remove(CONNECTION);
-        headers.remove("proxy-connection");
     }
     for name in HOP.iter().chain(&named) {
         if headers.contains_key(name) {
@@ -349,8 +356,6 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
 pub(super) struct Outgoing<'a> {
     /// Path and query as the model gets them.
     pub(super) target: PathAndQuery,
-    /// Fields that end here.
-    pub(super) dropped: &'a [HeaderName],
     /// Whether `Authorization` reaches the model.
     pub(super) forward_credential: bool,
     /// The request id.
@@ -367,9 +372,6 @@ pub(super) struct Outgoing<'a> {
 /// origin form, the caller's authority as `Host`.
 pub(super) fn outgoing(parts: &mut Parts, cache: &ForwardedCache, out: Outgoing<'_>) {
     let headers = &mut parts.headers;
-    for name in out.dropped {
-        headers.remove(name);
-    }
     if !out.forward_credential {
         headers.remove(AUTHORIZATION);
     }

@@ -110,10 +110,14 @@ pub(super) struct Ledger {
     pub(super) policies: Vec<Decided>,
     /// In the queue for a slot.
     pub(super) queued: Duration,
+    /// Since when it asks for a slot, while it does.
+    pub(super) asking: Option<Instant>,
     /// In policies.
     pub(super) deciding: Duration,
-    /// When it was sent to the replica last.
+    /// When it was sent to a replica last.
     pub(super) sent: Option<Instant>,
+    /// Until it was sent first, without the queue.
+    pub(super) routing: Option<Duration>,
     /// When the answer's head was there.
     pub(super) answered: Option<Instant>,
     /// The caller's body, until it is sent on.
@@ -150,8 +154,10 @@ impl Ledger {
             caller: None,
             policies: Vec::new(),
             queued: Duration::ZERO,
+            asking: None,
             deciding: Duration::ZERO,
             sent: None,
+            routing: None,
             answered: None,
             unread: Some(body),
             uploading: None,
@@ -192,6 +198,25 @@ impl Ledger {
                 plugin: policy.plugin().clone(),
                 digest: policy.digest().clone(),
             });
+        }
+    }
+
+    /// It is sent to a replica now.
+    pub(super) fn sends(&mut self) {
+        let now = Instant::now();
+        self.sent = Some(now);
+        let routing = now.duration_since(self.started);
+        self.routing
+            .get_or_insert(routing.saturating_sub(self.queued));
+    }
+
+    /// Why it ends, where nothing ended it: its caller left, or the gateway
+    /// does not wait any longer.
+    pub(super) fn abandoned(&self) -> Fault {
+        if self.worker.shared.tasks.is_cut() {
+            Fault::Draining
+        } else {
+            Fault::CallerGone
         }
     }
 
@@ -245,8 +270,11 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
+        if let Some(asked) = self.asking.take() {
+            self.queued += asked.elapsed();
+        }
         if self.end.status == 0 {
-            self.fault(&Fault::CallerGone);
+            self.fault(&self.abandoned());
         }
         let worker = Rc::clone(&self.worker);
         record::record(self, &worker);

@@ -22,11 +22,8 @@ pub(super) fn record(ledger: &mut Ledger, worker: &Worker) {
     let metrics = ledger.metrics();
     metrics.count(ledger.end.status, ledger.end.fault.map(|(_, index)| index));
     metrics.request_seconds.observe(took);
-    if let Some(sent) = ledger.sent {
-        let routing = sent.duration_since(ledger.started);
-        metrics
-            .routing_seconds
-            .observe(routing.saturating_sub(ledger.queued));
+    if let Some(routing) = ledger.routing {
+        metrics.routing_seconds.observe(routing);
     }
     if let Some(first_byte) = upstream(ledger) {
         metrics.upstream_first_byte_seconds.observe(first_byte);

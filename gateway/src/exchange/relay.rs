@@ -15,10 +15,11 @@ use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Body, BrokenOff};
 use super::choose;
+use super::flight::Late;
 use super::forward::{self, Answered};
 use super::head::{self, DEPLOYMENT, X_MS_CLIENT_REQUEST_ID, X_MS_REQUEST_ID, X_REQUEST_ID};
 use super::ledger::Ledger;
@@ -65,6 +66,8 @@ pub(super) fn relay(mut ledger: Box<Ledger>, mut answered: Answered) -> Response
         state: State::Streaming,
         idle: None,
         idle_timeout: answered.version.spec.stream_idle_timeout,
+        body_idle: ledger.worker().shared.limits.body_idle_timeout,
+        silent: Instant::now(),
         held: Some(Held {
             incoming,
             link: answered.link,
@@ -142,6 +145,10 @@ pub(super) struct Answer {
     /// Made when the replica first lets us wait: most answers never do.
     idle: Option<Pin<Box<Sleep>>>,
     idle_timeout: Duration,
+    /// For a byte of the caller's body, where that goes on.
+    body_idle: Duration,
+    /// Since when nothing comes, while `idle` runs.
+    silent: Instant,
     held: Option<Held>,
     pool: Rc<Pool>,
     uploading: Uploading,
@@ -227,15 +234,47 @@ impl Answer {
 
     /// Nothing comes at the moment: is it too long?
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let timeout = self.idle_timeout;
-        let idle = self
-            .idle
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
-        if idle.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        // One timer, which looks again when it fires (as that of a flight does).
+        let first = self.idle_timeout.min(self.body_idle);
+        if self.idle.is_none() {
+            self.silent = Instant::now();
         }
-        let fault = Fault::ScoringTimeout(timeout);
-        self.break_off(&fault, Some(Outcome::Timeout), "the replica fell silent")
+        let (end, late) = self.late();
+        let (silent, idle) = (self.silent, &mut self.idle);
+        let idle = idle.get_or_insert_with(|| Box::pin(sleep_until(end.min(silent + first))));
+        while idle.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if end <= now {
+                return self.too_late(late);
+            }
+            idle.as_mut().reset(end.min(now + first));
+        }
+        Poll::Pending
+    }
+
+    /// When time is up, and whose: the caller's while its body goes on and the
+    /// replica waits for it (an answer of 2xx may begin before), else the
+    /// replica's, from what it gave or took last.
+    fn late(&self) -> (Instant, Late) {
+        let replica = |from: Instant| (from.max(self.silent) + self.idle_timeout, Late::Replica);
+        match (self.uploading.ended(), self.uploading.waiting()) {
+            (Some(ended), _) => replica(ended),
+            (None, Some(waiting)) => (waiting + self.body_idle, Late::Caller),
+            (None, None) => replica(self.uploading.progress()),
+        }
+    }
+
+    fn too_late(&mut self, late: Late) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match late {
+            Late::Caller => {
+                let fault = Fault::CallerTimeout(self.body_idle);
+                self.break_off(&fault, None, "the caller fell silent")
+            }
+            Late::Replica => {
+                let fault = Fault::ScoringTimeout(self.idle_timeout);
+                self.break_off(&fault, Some(Outcome::Timeout), "the replica fell silent")
+            }
+        }
     }
 
     /// Breaks the stream off: connection first, then the slot, then the record.
@@ -347,7 +386,8 @@ impl Drop for Answer {
             drop(held.slot);
         }
         if let Some(mut ledger) = self.ledger.take() {
-            ledger.break_off(&Fault::CallerGone);
+            let fault = ledger.abandoned();
+            ledger.break_off(&fault);
         }
     }
 }

@@ -124,10 +124,11 @@ impl Uploading {
             .set(self.0.bytes.get().saturating_add(bytes as u64));
     }
 
-    /// Since when the replica wants a byte that the caller does not send.
+    /// Since when the replica wants a byte that the caller does not send; none
+    /// once nothing more is read.
     #[must_use]
     pub fn waiting(&self) -> Option<Instant> {
-        self.0.waiting.get()
+        self.0.waiting.get().filter(|_| !self.0.stopped.get())
     }
 
     /// When the last byte was taken, or the exchange began to send.

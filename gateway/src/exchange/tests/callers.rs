@@ -121,6 +121,70 @@ fn an_answer_that_has_begun_is_cut_when_its_caller_leaves() {
 }
 
 #[test]
+fn what_the_gateway_cuts_did_not_leave() {
+    on_a_worker(async {
+        let slow = Slow::default();
+        let replica = slow.start(DELAY).await;
+        let rig = Rig::with(&[&replica]).await;
+        let caller = rig.send(request("POST", SCORE, "", "x")).await;
+        rig.busy(1).await;
+        rig.worker.shared.tasks.cut();
+        drop(caller);
+        let line = rig.line().await;
+        assert_eq!(line["fault"], "draining");
+        assert_eq!(line["status"], 503);
+    });
+}
+
+#[test]
+fn a_connection_with_an_odd_answer_that_nobody_waits_for_is_dropped() {
+    on_a_worker(async {
+        let replica = replica(|mut conn| async move {
+            conn.request().await;
+            sleep(DELAY).await;
+            conn.say("HTTP/1.1 999 What\r\ncontent-length: 0\r\n\r\n")
+                .await;
+            conn.closed().await;
+        })
+        .await;
+        let rig = Rig::with(&[&replica]).await;
+        let caller = rig.send(request("POST", SCORE, "", "x")).await;
+        rig.busy(1).await;
+        while replica.connections.get() == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        sleep(DELAY / 4).await;
+        drop(caller);
+        assert_eq!(rig.line().await["status"], 499);
+        rig.busy(0).await;
+        assert_eq!(rig.worker.pool.unused(), 0);
+    });
+}
+
+#[test]
+fn a_caller_that_stops_sending_is_not_the_replicas_fault_once_the_answer_began() {
+    on_a_worker(async {
+        let replica = replica(|mut conn| async move {
+            conn.head().await;
+            conn.say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+                .await;
+            conn.closed().await;
+        })
+        .await;
+        let rig = Rig::set_up(&[&replica], |setup| {
+            setup.limits.body_idle_timeout = Duration::from_millis(150);
+        })
+        .await;
+        let head = "host: gate\r\ncontent-length: 9\r\n\r\nx";
+        let text = rig.raw(format!("POST {SCORE} HTTP/1.1\r\n{head}")).await;
+        assert!(text.ends_with("half"), "{text}");
+        let line = rig.line().await;
+        assert_eq!(line["fault"], "caller-timeout");
+        rig.busy(0).await;
+    });
+}
+
+#[test]
 fn a_caller_that_leaves_the_queue_takes_no_slot() {
     on_a_worker(async {
         let slow = Slow::default();
@@ -142,6 +206,9 @@ fn a_caller_that_leaves_the_queue_takes_no_slot() {
         assert_eq!(answer.0, 200);
         rig.busy(0).await;
         assert_eq!(slow.answered.get(), 1);
+        let lines = rig.lines(2).await;
+        let left = lines.iter().find(|line| line["status"] == 499).unwrap();
+        assert!(left["queueMs"].as_f64().unwrap() > 0.0, "{left}");
     });
 }
 
