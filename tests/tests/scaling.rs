@@ -286,8 +286,10 @@ fn the_last_hour_is_shown_and_planned_for() {
 #[test]
 fn the_time_to_the_order_and_to_the_fourth_replica() {
     let (mut ordered, mut ready) = (Vec::new(), Vec::new());
-    for _ in 0..rounds(10) {
+    for round in 0..rounds(10) {
         let gateway = scaled("minReplicas: 1, maxReplicas: 4", "");
+        // The load comes at any moment between two looks, not always after one.
+        std::thread::sleep(Duration::from_millis(100) * round);
         let begun = Instant::now();
         let load = load(&gateway, 8, "sleep=1000");
         wait_replicas(&gateway, "wanted", 4);
@@ -304,4 +306,34 @@ fn the_time_to_the_order_and_to_the_fourth_replica() {
         "to the fourth ready: median {:?} of {ready:?}",
         median(ready.clone())
     );
+}
+
+#[test]
+fn an_update_under_load_begins_as_large_and_fails_nobody() {
+    let gateway = scaled("minReplicas: 1, maxReplicas: 4, refresh: 200ms", "");
+    // More callers than slots: some always wait in the queue that is replaced.
+    let load = load(&gateway, 8, "sleep=50");
+    wait_replicas(&gateway, "ready", 4);
+    let scaled = events(&gateway, "Scaled").len();
+    let (_, mut endpoint) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+    let command = endpoint.pointer_mut("/spec/versions/0/process/command");
+    let command = command.unwrap().as_array_mut().unwrap();
+    command.extend(["--name".into(), "green".into()]);
+    endpoint.as_object_mut().unwrap().remove("status");
+    let body = endpoint.to_string();
+    let (status, answer) = gateway.admin("PUT", "/v1/endpoints/iris", body.as_bytes());
+    assert_eq!(status, 200, "{answer}");
+    until("the update serves", LIMIT, || {
+        (events(&gateway, "Updated").len() == 1).then_some(())
+    });
+    let so_far = load.answered();
+    until("more are served", LIMIT, || {
+        (load.answered() > so_far + 100).then_some(())
+    });
+    wait_replicas(&gateway, "ready", 4);
+    let answer = gateway.score("iris", "", &[]);
+    assert_eq!(answer.json()["replica"], "green", "{}", answer.text());
+    let after = events(&gateway, "Scaled");
+    assert_eq!(after.len(), scaled, "it began with four: {after:?}");
+    assert_all_served(&load.stop());
 }

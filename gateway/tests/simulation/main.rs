@@ -5,7 +5,8 @@
 //! writes the figures of `docs/scaling.md` and the plot beside it.
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test: an index that is wrong should end it"
+    clippy::unwrap_used,
+    reason = "a test: what is wrong should end it"
 )]
 
 mod bounds;
