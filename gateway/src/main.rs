@@ -14,6 +14,12 @@ use tidegate::log;
 use tidegate::runtime::guard;
 use tidegate::state::StateFolder;
 
+/// Gives free memory back to the system by itself, which glibc's does not: past
+/// `limits.memory` the gateway would never recover
+/// (`docs/decisions/0001-allocator.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// For the last lines of the log.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
 

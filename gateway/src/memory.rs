@@ -55,15 +55,9 @@ impl Memory {
         used > if self.over() { back } else { self.limit }
     }
 
-    /// Measures the process, and again without what is merely kept for later
-    /// where it uses too much. Tells a change: whether it is over now.
+    /// Measures the process. Tells a change: whether it is over now.
     pub fn measure(&self) -> Option<bool> {
-        let mut used = used();
-        if self.is_past(used) {
-            give_back();
-            used = self::used();
-        }
-        self.take(used)
+        self.take(used())
     }
 
     fn take(&self, used: u64) -> Option<bool> {
@@ -71,22 +65,6 @@ impl Memory {
         let over = self.is_past(used);
         self.over.store(over, Relaxed);
         (over != was).then_some(over)
-    }
-}
-
-/// Lets the allocator give free memory back to the system: glibc keeps all that
-/// lies below what is in use.
-fn give_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        #[expect(
-            unsafe_code,
-            reason = "a declaration of the C library's; it takes a number, may be called from any thread at any time, and frees only what nobody holds"
-        )]
-        unsafe extern "C" {
-            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
-        }
-        let _ = malloc_trim(0);
     }
 }
 
