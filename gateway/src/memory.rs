@@ -1,10 +1,10 @@
 //! How much memory the process may use, and whether it is over.
 //!
 //! Past the limit no new exchange is taken (503); callers under way are not
-//! harmed, and it is over when memory is back below it. Frees nothing that is in
-//! use; past the limit the allocator gives back what it keeps for later, because
-//! else the memory of callers who left would count for ever. Read by `exchange` for every request, at the cost of one load;
-//! measured by `app`.
+//! harmed, and it is over when memory is back below it: the allocator of the
+//! binary gives free memory back to the system. Never frees anything itself.
+//! Read by `exchange` for every request, at the cost of one load; measured by
+//! `app`.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
