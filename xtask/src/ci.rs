@@ -5,6 +5,7 @@
 use anyhow::Result;
 
 use crate::run::{Steps, cargo, command, root, run};
+use crate::test::Tally;
 use crate::{demo, setup, test};
 
 /// Both workspaces, named for cargo.
@@ -13,12 +14,14 @@ const WORKSPACES: [(&str, &str); 2] = [("root", "Cargo.toml"), ("plugins", "plug
 /// Runs every step; the table of times comes in any case.
 pub(crate) fn ci() -> Result<()> {
     let mut steps = Steps::new();
-    let result = all(&mut steps);
+    let mut tally = Tally::default();
+    let result = all(&mut steps, &mut tally);
     steps.table();
+    tally.print();
     result
 }
 
-fn all(steps: &mut Steps) -> Result<()> {
+fn all(steps: &mut Steps, tally: &mut Tally) -> Result<()> {
     setup::rust_target("wasm32-unknown-unknown")?;
     for (name, manifest) in WORKSPACES {
         steps.step(&format!("format: {name}"), || {
@@ -40,7 +43,7 @@ fn all(steps: &mut Steps) -> Result<()> {
     })?;
     steps.step("dependencies", dependencies)?;
     steps.step("advisories", advisories)?;
-    test::test_steps(steps)?;
+    test::test_steps(steps, tally)?;
     steps.step("demo --check", || demo::demo(true))
 }
 

@@ -3,9 +3,11 @@
 //! Builds the binary first, so that the end-to-end tests find it and none of
 //! them builds. Never retries a test. Called by people and by `ci`.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::run::{Steps, cargo, command, run, target};
 use crate::setup;
@@ -33,20 +35,62 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(target().join("debug/tidegate"))
 }
 
+/// Tests that passed and failed, over all runners.
+#[derive(Default)]
+pub(crate) struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+impl Tally {
+    /// The plain last line.
+    pub(crate) fn print(&self) {
+        println!("\n{} passed, {} failed", self.passed, self.failed);
+    }
+
+    /// Runs a `cargo test`, passing its lines on and counting its results.
+    fn cargo(&mut self, command: &mut Command) -> Result<()> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let lines = child.stdout.take().map(|out| BufReader::new(out).lines());
+        for line in lines.into_iter().flatten() {
+            let line = line?;
+            println!("{line}");
+            if line.starts_with("test result:") {
+                self.passed += before(&line, " passed");
+                self.failed += before(&line, " failed");
+            }
+        }
+        let status = child.wait()?;
+        ensure!(status.success(), "cargo test: {status}");
+        Ok(())
+    }
+}
+
+/// The number before a word.
+fn before(line: &str, word: &str) -> u32 {
+    let number = line
+        .split(word)
+        .next()
+        .and_then(|part| part.split(' ').next_back());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// Every test, the heavy rounds by a tenth.
 pub(crate) fn test() -> Result<()> {
     let mut steps = Steps::new();
-    let result = test_steps(&mut steps);
+    let mut tally = Tally::default();
+    let result = test_steps(&mut steps, &mut tally);
     steps.table();
+    tally.print();
     result
 }
 
 /// The steps of `cargo xtask test`, for `ci` to put among its own.
-pub(crate) fn test_steps(steps: &mut Steps) -> Result<()> {
+pub(crate) fn test_steps(steps: &mut Steps, tally: &mut Tally) -> Result<()> {
     steps.step("setup", setup)?;
     let binary = steps.step("build", build)?;
     steps.step("test: root workspace", || {
-        run(cargo(&["test", "--workspace"]).env("TIDEGATE_BIN", &binary))
+        tally.cargo(cargo(&["test", "--workspace"]).env("TIDEGATE_BIN", &binary))
     })?;
     steps.step("test: plugins and sdk", || {
         run(&mut cargo(&[
