@@ -90,7 +90,7 @@ pub(crate) fn test_steps(steps: &mut Steps, tally: &mut Tally) -> Result<()> {
     steps.step("setup", setup)?;
     let binary = steps.step("build", build)?;
     steps.step("test: root workspace", || {
-        tally.cargo(cargo(&["test", "--workspace"]).env("TIDEGATE_BIN", &binary))
+        tally.cargo(cargo(&["test", "--workspace", "--no-fail-fast"]).env("TIDEGATE_BIN", &binary))
     })?;
     steps.step("test: plugins and sdk", || {
         run(&mut cargo(&[
