@@ -80,9 +80,17 @@ pub(super) fn load(proxy: &Proxy, tls: bool, connections: u32, seconds: u32) -> 
 
 /// The word beside the phrase, as a number; times become µs.
 fn number(text: &str, phrase: &str, side: i32) -> Result<f64> {
+    // "99.50%" stands in other lines too.
+    let here = |line: &&str| {
+        if side < 0 {
+            line.contains(phrase)
+        } else {
+            line.trim_start().starts_with(phrase)
+        }
+    };
     let line = text
         .lines()
-        .find(|line| line.contains(phrase) && !line.contains("Stdev"))
+        .find(here)
         .with_context(|| format!("wrk said nothing of {phrase}:\n{text}"))?;
     let (before, after) = line.split_once(phrase).unwrap_or_default();
     let word = if side < 0 {

@@ -83,8 +83,8 @@ const KEY: &str = "auth: { mode: key }";
 const OPEN: &str = "auth: { mode: none }";
 const COLLECT: &str = "auth: { mode: key }\n  collect: [{ plugin: model-data, bodyBytes: 64Ki }]";
 
-/// The gateway with no plugin asked, with a log, with one and with three.
-const GATEWAYS: [Setting; 4] = [
+/// The gateway with no plugin asked, with a log, with one, two and three.
+const GATEWAYS: [Setting; 5] = [
     Setting {
         name: "tidegate",
         access_log: false,
@@ -101,6 +101,12 @@ const GATEWAYS: [Setting; 4] = [
         name: "tidegate, 1 plugin",
         access_log: false,
         pinned: true,
+        spec: KEY,
+    },
+    Setting {
+        name: "tidegate, 2 plugins",
+        access_log: false,
+        pinned: false,
         spec: KEY,
     },
     Setting {
