@@ -21,6 +21,10 @@ use crate::table::CollectEntry;
 const BATCH_MAX: usize = 256;
 /// Longest wait of an exchange for its batch.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
+/// How long it lets more come before it looks again: without it every exchange
+/// wakes this task, a switch of threads each; much less than `BATCH_WAIT`, and
+/// far from what fills the outbox.
+const GATHER: Duration = Duration::from_millis(5);
 /// Bytes of bodies after which a batch is closed. With the largest `bodyBytes`
 /// of both sides on top, a policy that keeps each body twice stays within what
 /// one call may bring back.
@@ -68,25 +72,41 @@ struct Collector {
 impl Collector {
     async fn run(self, mut inbox: Inbox) {
         let mut batches: Vec<Batch> = Vec::new();
+        let mut taken = Vec::with_capacity(BATCH_MAX);
         loop {
             let due = batches.iter().map(|batch| batch.since + BATCH_WAIT).min();
-            let next = async {
-                match due {
-                    Some(due) => tokio::time::timeout_at(due.into(), inbox.next()).await.ok(),
-                    None => Some(inbox.next().await),
-                }
+            let take = inbox.take(&mut taken, BATCH_MAX);
+            let open = match due {
+                Some(due) => tokio::time::timeout_at(due.into(), take)
+                    .await
+                    .unwrap_or(true),
+                None => take.await,
             };
-            match next.await {
-                Some(Some(collected)) => add(&mut batches, collected),
-                Some(None) => break,
-                None => {}
+            let few = taken.len() < BATCH_MAX;
+            for collected in taken.drain(..) {
+                add(&mut batches, collected);
+                self.ask_due(&mut batches).await;
             }
-            let now = Instant::now();
-            let (full, rest) = batches.into_iter().partition(|batch| batch.is_due(now));
-            batches = rest;
-            self.ask_all(full).await;
+            self.ask_due(&mut batches).await;
+            if !open {
+                break;
+            }
+            if few {
+                tokio::time::sleep(GATHER).await;
+            }
         }
         self.ask_all(batches).await;
+    }
+
+    /// Asks about the batches that are full or have waited long enough.
+    async fn ask_due(&self, batches: &mut Vec<Batch>) {
+        let now = Instant::now();
+        if batches.iter().any(|batch| batch.is_due(now)) {
+            let all = std::mem::take(batches).into_iter();
+            let (due, rest) = all.partition(|batch| batch.is_due(now));
+            *batches = rest;
+            self.ask_all(due).await;
+        }
     }
 
     async fn ask_all(&self, batches: Vec<Batch>) {

@@ -103,11 +103,22 @@ impl Outbox {
 }
 
 impl Inbox {
+    /// Waits for an exchange and takes what is there, at most `limit`, to the end
+    /// of `into`. False when every outbox is gone. Cancel-safe.
+    pub async fn take(&mut self, into: &mut Vec<Collected>, limit: usize) -> bool {
+        let before = into.len();
+        let taken = self.receiver.recv_many(into, limit).await;
+        let bytes = into.iter().skip(before).map(Collected::bytes).sum();
+        self.bytes.fetch_sub(bytes, Relaxed);
+        taken > 0
+    }
+
     /// The next exchange; none when every outbox is gone. Cancel-safe.
+    #[cfg(test)]
     pub async fn next(&mut self) -> Option<Collected> {
-        let collected = self.receiver.recv().await?;
-        self.bytes.fetch_sub(collected.bytes(), Relaxed);
-        Some(collected)
+        let mut one = Vec::new();
+        self.take(&mut one, 1).await;
+        one.pop()
     }
 
     /// Takes no more; what waits can still be taken out.
