@@ -1,9 +1,4 @@
 //! Exchanges with the shipped policies, and what is collected of them.
-#![expect(
-    clippy::await_holding_refcell_ref,
-    reason = "a test is one task; nobody else borrows its inbox"
-)]
-
 use super::*;
 use crate::identity::{KeyPair, KeySet};
 use crate::policy::{BindingSpec, Host, HostOptions, Outcome as Ended};
