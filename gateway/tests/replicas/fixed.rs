@@ -62,12 +62,15 @@ async fn a_fixed_address_is_ready_while_its_probes_succeed() {
 async fn a_name_that_is_not_found_is_told_and_looked_up_again() {
     let bench = Bench::new();
     let addresses = vec!["no-such-host.invalid:1".to_owned()];
+    // A look-up waits at most a period.
+    let mut seldom = probe(None);
+    seldom.period = Duration::from_secs(10);
     let (replicas, mut events) = bench.run(
         Runtime::Static {
             addresses,
             tls: None,
         },
-        probe(None),
+        seldom,
         idle(),
         1,
     );
