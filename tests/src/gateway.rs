@@ -300,7 +300,12 @@ impl Gateway {
     /// The access lines so far.
     #[must_use]
     pub fn access_lines(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
+        // The oldest first: files that were set aside by their size, then the last.
+        let folder = self.folder.path();
+        let aside = (1..=4).rev().map(|n| format!("access.log.{n}"));
+        let names = aside.chain(std::iter::once("access.log".to_owned()));
+        let texts = names.map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
+        let text: String = texts.collect();
         // The last line may be half written.
         text.lines()
             .filter_map(|line| serde_json::from_str(line).ok())
@@ -312,13 +317,13 @@ impl Gateway {
     ///
     /// # Panics
     ///
-    /// Where there are fewer for 10 s.
+    /// Where there are fewer for a minute.
     #[must_use]
     #[track_caller]
     pub fn access_lines_at_least(&self, count: usize) -> Vec<Value> {
         until(
             &format!("{count} access lines"),
-            Duration::from_secs(10),
+            Duration::from_secs(60),
             || {
                 let lines = self.access_lines();
                 (lines.len() >= count).then_some(lines)
