@@ -106,7 +106,7 @@ impl<W> Roster<W> {
     }
 
     fn changed(&mut self, now: Instant, key: u32) -> Vec<Handed<W>> {
-        self.spare_half();
+        self.spare_half(now);
         self.place(now, key);
         self.settle(now)
     }
@@ -149,8 +149,9 @@ impl<W> Roster<W> {
         }
     }
 
-    /// Takes ejections back, the soonest over first, until at most half are out.
-    fn spare_half(&mut self) {
+    /// Takes ejections back, the soonest over first, until at most half are out;
+    /// those are found again at once.
+    fn spare_half(&mut self, now: Instant) {
         while self.sums.ejected * 2 > self.sums.ready {
             let soonest = (0_u32..)
                 .zip(&self.members)
@@ -163,6 +164,7 @@ impl<W> Roster<W> {
                 member.health.readmit();
                 self.sums.ejected -= 1;
             }
+            self.place(now, key);
         }
     }
 
