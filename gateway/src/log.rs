@@ -17,8 +17,9 @@ mod lines;
 pub use lines::{Lines, Rotation, Target, Writer};
 
 /// What the log shows where nothing else is said: the work of our
-/// dependencies (rustls, wasmtime, hyper) only where it goes wrong.
-pub const FILTER_DEFAULT: &str = "warn,tidegate=info";
+/// dependencies (rustls, wasmtime, hyper) only where it goes wrong. h2 warns of
+/// single frames, of which a caller can send as many as it likes.
+pub const FILTER_DEFAULT: &str = "warn,tidegate=info,h2=error";
 
 /// How the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
