@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin;
 use crate::collector;
+use crate::descriptors;
 use crate::event::Events;
 use crate::exchange::Shared;
 use crate::identity::Key;
@@ -73,7 +75,8 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     let metrics = Metrics::new()?;
     let tasks = Tasks::new();
     let table = Arc::new(Table::default());
-    let config = set.config.clone();
+    let mut config = set.config.clone();
+    let few_files = fit_connections(&mut config);
     let token = state.token(|| Key::generate().ok().map(|key| key.reveal().to_owned()))?;
     let mut signals = Signals::new()?;
     let events = Arc::new(Events::default());
@@ -101,6 +104,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         config: &config,
         state: &state,
         control: &control,
+        warnings: few_files.into_iter().collect(),
     };
     let shared = Arc::new(Shared {
         table,
@@ -138,6 +142,8 @@ struct Up<'a> {
     config: &'a GatewayConfig,
     state: &'a StateFolder,
     control: &'a Arc<Control>,
+    /// What an operator should know beside what listeners say.
+    warnings: Vec<String>,
 }
 
 impl Up<'_> {
@@ -164,8 +170,8 @@ impl Up<'_> {
                 url: one.url.clone(),
             })
             .collect();
-        self.control
-            .tell_facts(listeners.clone(), listening.warnings());
+        let warnings = [self.warnings.clone(), listening.warnings()].concat();
+        self.control.tell_facts(listeners.clone(), warnings);
         self.state.write_run(&RunFile {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -233,6 +239,21 @@ fn access_log(config: &GatewayConfig) -> anyhow::Result<Option<Lines>> {
     Ok(Some(Lines::open(target, Rotation::default())?))
 }
 
+/// Takes no more callers than the system lets us have; says so.
+fn fit_connections(config: &mut GatewayConfig) -> Option<String> {
+    let open = descriptors::raise();
+    let wanted = config.limits.connections;
+    config.limits.connections = descriptors::connections(wanted, open);
+    let (fit, open) = (config.limits.connections, open?);
+    (fit < wanted).then(|| {
+        let text = format!(
+            "limits.connections of {wanted} does not fit into {open} open files: {fit} are accepted; raise the limit (ulimit -Hn, LimitNOFILE)"
+        );
+        tracing::warn!("{text}");
+        text
+    })
+}
+
 /// Tells the files of several gateways apart.
 fn gateway_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -251,8 +272,9 @@ fn reachable(url: &str) -> String {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
-    // Taken so that it does not end the process; a reload has nothing to read yet.
-    _hangup: tokio::signal::unix::Signal,
+    // Taken so that they do not end the process: a reload has nothing to read
+    // yet, and a file at its limit is an error of that write.
+    _ignored: [tokio::signal::unix::Signal; 2],
 }
 
 impl Signals {
@@ -260,7 +282,10 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            _hangup: signal(SignalKind::hangup())?,
+            _ignored: [
+                signal(SignalKind::hangup())?,
+                signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?,
+            ],
         })
     }
 

@@ -5,6 +5,7 @@
 //! `exchange`, which is the life of a request.
 
 // Layer 0
+pub mod descriptors;
 pub mod durable;
 pub mod event;
 pub mod fault;

@@ -244,11 +244,21 @@ impl Gateway {
         digest
     }
 
+    /// All metrics, as Prometheus reads them.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no whole answer.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let answer = Client::connect(self.admin_address()).request("GET", "/metrics", &[], b"");
+        answer.unwrap().text()
+    }
+
     /// The sum of a metric's samples that have all these labels.
     #[must_use]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let answer = Client::connect(self.admin_address()).request("GET", "/metrics", &[], b"");
-        let text = answer.unwrap().text();
+        let text = self.metrics();
         let wanted: Vec<String> = labels
             .iter()
             .map(|(key, value)| format!("{key}=\"{value}\""))
@@ -343,6 +353,16 @@ impl Gateway {
             Duration::from_secs(45),
             || self.child.try_wait().unwrap(),
         )
+    }
+
+    /// How it ended, having been told to; it must within the limit.
+    ///
+    /// # Panics
+    ///
+    /// Where it goes on.
+    #[track_caller]
+    pub fn ends(mut self, limit: Duration) -> ExitStatus {
+        until("tidegate ends", limit, || self.child.try_wait().unwrap())
     }
 
     /// SIGKILL; nothing of it gets to say goodbye.

@@ -20,8 +20,18 @@ const LAYERS: &[(u32, &[&str])] = &[
     (
         0,
         &[
-            "durable", "event", "fault", "id", "log", "memory", "metrics", "name", "shutdown",
-            "state", "units",
+            "descriptors",
+            "durable",
+            "event",
+            "fault",
+            "id",
+            "log",
+            "memory",
+            "metrics",
+            "name",
+            "shutdown",
+            "state",
+            "units",
         ],
     ),
     (

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::user::{self, User, UserError};
+use crate::descriptors;
 use crate::resource::Process;
 
 /// How deep `$(NAME)` in a value may lead to another; past it, as in a circle,
@@ -30,6 +31,8 @@ pub(super) struct Launch {
     pub(super) dir: PathBuf,
     /// Who it runs as; none: as the gateway does.
     pub(super) user: Option<User>,
+    /// Its limit of open files; none: as the gateway's.
+    pub(super) files: Option<u64>,
 }
 
 /// Why a process cannot be started.
@@ -83,6 +86,7 @@ pub(super) fn launch(
         env,
         dir: process.dir.clone(),
         user: process.user.as_deref().map(user::find).transpose()?,
+        files: descriptors::found(),
     })
 }
 

@@ -33,6 +33,7 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use super::command::Launch;
 use super::tree;
 use super::user::User;
+use crate::descriptors;
 
 /// The verb that `main` hands to [`main`].
 pub const VERB: &str = "replica-guard";
@@ -54,6 +55,10 @@ pub(super) fn arguments(launch: &Launch, grace: Duration) -> Vec<OsString> {
         "--grace-ms".into(),
         grace.as_millis().to_string().into(),
     ];
+    if let Some(files) = launch.files {
+        words.push("--files".into());
+        words.push(files.to_string().into());
+    }
     if let Some(user) = &launch.user {
         let numbers: Vec<String> = [user.uid, user.gid]
             .iter()
@@ -107,7 +112,7 @@ pub(super) fn signal_of(code: i32) -> Option<String> {
 /// Why a guard could not do its work.
 #[derive(Debug, thiserror::Error)]
 enum GuardError {
-    #[error("usage: {VERB} --grace-ms N [--user UID,GID,GROUPS] -- PROGRAM ARGUMENTS…")]
+    #[error("usage: {VERB} --grace-ms N [--files N] [--user UID,GID,GROUPS] -- PROGRAM ARGUMENTS…")]
     Usage,
     #[error("the environment of the command did not come: {0}")]
     Environment(io::Error),
@@ -133,6 +138,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 #[derive(Debug)]
 struct Guard {
     grace: Duration,
+    /// The command's limit of open files.
+    files: Option<u64>,
     user: Option<User>,
     program: OsString,
     args: Vec<OsString>,
@@ -140,8 +147,7 @@ struct Guard {
 
 impl Guard {
     fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Self, GuardError> {
-        let mut grace = None;
-        let mut user = None;
+        let (mut grace, mut files, mut user) = (None, None, None);
         loop {
             let word = args.next().ok_or(GuardError::Usage)?;
             if word == "--" {
@@ -151,6 +157,8 @@ impl Guard {
             let value = value.to_str().ok_or(GuardError::Usage)?;
             if word == "--grace-ms" {
                 grace = Some(value.parse().map_err(|_| GuardError::Usage)?);
+            } else if word == "--files" {
+                files = Some(value.parse().map_err(|_| GuardError::Usage)?);
             } else if word == "--user" {
                 user = Some(parse_user(value).ok_or(GuardError::Usage)?);
             } else {
@@ -159,6 +167,7 @@ impl Guard {
         }
         Ok(Self {
             grace: Duration::from_millis(grace.ok_or(GuardError::Usage)?),
+            files,
             user,
             program: args.next().ok_or(GuardError::Usage)?,
             args: args.collect(),
@@ -169,6 +178,9 @@ impl Guard {
         // Away from the terminal of the gateway: its Ctrl-C is not for us. It
         // fails where we lead a group already, which is as good.
         let _ = setsid();
+        if let Some(files) = self.files {
+            descriptors::lower(files);
+        }
         set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)?;
         let stdin = io::stdin().as_fd().try_clone_to_owned()?;
@@ -415,12 +427,14 @@ mod tests {
                 gid: 997,
                 groups: vec![44],
             }),
+            files: Some(1024),
         };
         let words = arguments(&launch, Duration::from_millis(1500));
         assert_eq!(words[0], VERB);
         let guard = Guard::parse(words.into_iter().skip(1)).unwrap();
         assert_eq!(guard.grace, Duration::from_millis(1500));
         assert_eq!(guard.user, launch.user);
+        assert_eq!(guard.files, launch.files);
         assert_eq!(guard.program, "/bin/sh");
         assert_eq!(guard.args, launch.args);
     }
@@ -434,6 +448,7 @@ mod tests {
             "--grace-ms x -- sh",
             "--grace-ms 1 --",
             "--grace-ms 1 --user 1 -- sh",
+            "--grace-ms 1 --files many -- sh",
             "--other 1 -- sh",
         ] {
             assert!(matches!(parse(words), Err(GuardError::Usage)), "{words:?}");

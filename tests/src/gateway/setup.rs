@@ -19,7 +19,10 @@ pub struct Setup {
     resources: String,
     threads: u32,
     spec: String,
+    access_log: Option<String>,
     files: Vec<(String, Vec<u8>)>,
+    under: Vec<String>,
+    unheard: bool,
 }
 
 impl Setup {
@@ -30,7 +33,10 @@ impl Setup {
             resources: resources.to_owned(),
             threads: 2,
             spec: String::new(),
+            access_log: None,
             files: Vec::new(),
+            under: Vec::new(),
+            unheard: false,
         }
     }
 
@@ -56,6 +62,27 @@ impl Setup {
         self
     }
 
+    /// With the access log somewhere else than in its file.
+    #[must_use]
+    pub fn access_log(mut self, to: &str) -> Self {
+        self.access_log = Some(to.to_owned());
+        self
+    }
+
+    /// Started by another program that becomes it, as `prlimit --nofile=64`.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// With nobody at the other end of its standard output and error.
+    #[must_use]
+    pub fn unheard(mut self) -> Self {
+        self.unheard = true;
+        self
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
@@ -65,7 +92,7 @@ impl Setup {
     pub fn start(self) -> Gateway {
         let folder = TempDir::with_prefix("tidegate-").unwrap();
         self.write(folder.path());
-        let child = spawn(folder.path());
+        let child = self.spawn(folder.path());
         let mut gateway = Gateway {
             child,
             folder,
@@ -75,18 +102,35 @@ impl Setup {
         gateway
     }
 
+    fn spawn(&self, folder: &Path) -> Child {
+        let mut run = match self.under.split_first() {
+            Some((program, words)) => {
+                let mut run = Command::new(program);
+                run.args(words).arg(binary());
+                run
+            }
+            None => Command::new(binary()),
+        };
+        if self.unheard {
+            let (_nobody, writer) = std::io::pipe().unwrap();
+            run.stdout(writer.try_clone().unwrap()).stderr(writer);
+        } else {
+            to_log(&mut run, folder);
+        }
+        start(run, folder)
+    }
+
     fn write(&self, folder: &Path) {
-        let access = folder.join("access.log");
+        let access = folder.join("access.log").display().to_string();
+        let access = self.access_log.as_ref().unwrap_or(&access);
         let config = format!(
             "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayConfig\nmetadata: {{ name: default }}\n\
              spec:\n  threads: {}\n  listeners:\n\
              \x20   - {{ name: http, address: 127.0.0.1:0, tls: {{ mode: none }} }}\n\
              \x20   - {{ name: https, address: 127.0.0.1:0, tls: {{ mode: development }} }}\n\
              \x20 admin: {{ address: 127.0.0.1:0 }}\n\
-             \x20 accessLog: {{ format: json, to: {} }}\n{}",
-            self.threads,
-            access.display(),
-            self.spec
+             \x20 accessLog: {{ format: json, to: {access} }}\n{}",
+            self.threads, self.spec
         );
         fs::write(folder.join("gateway.yaml"), config).unwrap();
         fs::write(folder.join("resources.yaml"), &self.resources).unwrap();
@@ -101,12 +145,21 @@ impl Setup {
 /// Starts the binary on a folder that is written; its output is appended to
 /// `gateway.log`.
 pub(super) fn spawn(folder: &Path) -> Child {
+    let mut run = Command::new(binary());
+    to_log(&mut run, folder);
+    start(run, folder)
+}
+
+fn to_log(run: &mut Command, folder: &Path) {
     let log = fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("gateway.log"));
     let log = log.unwrap();
-    let mut run = Command::new(binary());
+    run.stdout(log.try_clone().unwrap()).stderr(log);
+}
+
+fn start(mut run: Command, folder: &Path) -> Child {
     run.args([
         "run",
         "-f",
@@ -117,7 +170,6 @@ pub(super) fn spawn(folder: &Path) -> Child {
         "state",
     ]);
     run.current_dir(folder).stdin(Stdio::null());
-    run.stdout(log.try_clone().unwrap()).stderr(log);
     run.spawn().expect("tidegate starts")
 }
 
