@@ -121,18 +121,25 @@ fn drops_and_counts(guest: &str, kind: &str) {
     assert!(gateway.metric("tidegate_collect_entries_total", &taken) == 0.0);
 }
 
+/// Waits until the endpoint's status says why its plugin is not at work.
+#[track_caller]
+fn says_why(gateway: &Gateway, reason: &str) {
+    until("the reason is shown", Duration::from_secs(20), || {
+        let (_, endpoint) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+        endpoint
+            .pointer("/status")?
+            .to_string()
+            .contains(reason)
+            .then_some(())
+    });
+}
+
 /// The endpoint is not ready and says why; it answers 503, the other 200.
 #[track_caller]
 fn refused_at_start(guest: &str, reason: &str) {
     let replica = Replica::start("blue");
     let gateway = with_guest(guest, "auth", "{}", &replica);
-    until("the reason is shown", Duration::from_secs(20), || {
-        let (_, endpoint) = gateway.admin("GET", "/v1/endpoints/iris", b"");
-        let (_, status) = gateway.admin("GET", "/v1/status", b"");
-        let (_, plugin) = gateway.admin("GET", &format!("/v1/plugins/{guest}"), b"");
-        let all = format!("{endpoint}{status}{plugin}{}", gateway.log());
-        all.contains(reason).then_some(())
-    });
+    says_why(&gateway, reason);
     let answer = gateway.score("iris", "", &[]);
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -273,6 +280,85 @@ fn slow_configure_is_refused() {
 #[test]
 fn import_auth_is_refused_by_the_name_of_its_import() {
     refused_at_start("import-auth", "tidegate:policy/http");
+}
+
+/// A guest of another role than its resource says is refused at the start.
+const MISFIT: &str = "the resource says";
+
+#[test]
+fn a_split_plugin_that_is_refused_leaves_the_weights() {
+    let replica = Replica::start("blue");
+    let gateway = with_guest("trap-auth", "split", "{}", &replica);
+    says_why(&gateway, MISFIT);
+    let mut versions = std::collections::BTreeSet::new();
+    for _ in 0..30 {
+        let answer = gateway.score("iris", "", &[]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        versions.extend(answer.header("azureml-model-deployment").map(str::to_owned));
+    }
+    assert_eq!(versions.len(), 2, "by weights of 50 and 50: {versions:?}");
+}
+
+#[test]
+fn a_collect_plugin_that_is_refused_is_told_and_what_it_misses_is_counted() {
+    let replica = Replica::start("blue");
+    let gateway = with_guest("trap-auth", "collect", "{}", &replica);
+    says_why(&gateway, MISFIT);
+    for _ in 0..20 {
+        assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    }
+    until("the drops are counted", Duration::from_secs(20), || {
+        let labels = [("endpoint", "iris"), ("result", "dropped_policy")];
+        (gateway.metric("tidegate_collect_entries_total", &labels) == 20.0).then_some(())
+    });
+}
+
+#[test]
+fn a_split_plugin_that_fails_refuses_where_it_is_told_to() {
+    let replica = Replica::start("blue");
+    let split =
+        "auth: { mode: none }\nsplit: { policy: { plugin: trap-split }, onFailure: refuse }";
+    let version = yaml::version("blue", &[&replica], "traffic: 100");
+    let resources = [
+        yaml::plugin("trap-split", "split", ""),
+        yaml::endpoint("iris", split, &[version]),
+    ];
+    let module = std::fs::read(guests::build("trap-split", "one")).unwrap();
+    let gateway = Setup::new(&resources.concat())
+        .file("trap-split.wasm", module)
+        .start();
+    gateway.healthy("iris");
+    let answer = gateway.score("iris", "", &[]);
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "policy-failed")
+    );
+    assert!(answer.header("retry-after").is_some());
+    // A pin skips the policy, and so its failure.
+    let pin = [("azureml-model-deployment", "blue")];
+    assert_eq!(gateway.score("iris", "", &pin).status, 200);
+    assert_eq!(replica.served(), 1);
+}
+
+#[test]
+fn ask_auth_is_told_that_there_is_nothing_and_the_log_says_so_once() {
+    let replica = Replica::start("blue");
+    let gateway = with_guest("ask-auth", "auth", "{}", &replica);
+    gateway.healthy("iris");
+    for _ in 0..5 {
+        let answer = gateway.score("iris", "", &[]);
+        assert_eq!((answer.status, answer.code().as_str()), (403, "forbidden"));
+        let text = answer.text();
+        assert!(
+            text.contains("limiter: false, taken: None, hmac: None"),
+            "{text}"
+        );
+    }
+    let log = gateway.log();
+    for what in ["`tokens`", "`counters`", "`crypto.hmac-sha256`"] {
+        let warned = format!("the plugin uses {what}, which this gateway does not have yet");
+        assert_eq!(log.matches(&warned).count(), 1, "{log}");
+    }
 }
 
 #[test]

@@ -278,12 +278,19 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-#[test]
-fn curl_gets_every_refusal_over_http_2() {
+/// An endpoint that wants a key and takes at most 1 MiB.
+fn closed() -> (Gateway, Replica) {
     let replica = Replica::start("a");
     let version = yaml::version("blue", &[&replica], "traffic: 100");
-    let gateway = Gateway::start(&yaml::endpoint("iris", "auth: { mode: key }", &[version]));
+    let spec = "auth: { mode: key }\nmaxRequestBytes: 1Mi";
+    let gateway = Gateway::start(&yaml::endpoint("iris", spec, &[version]));
     gateway.healthy("iris");
+    (gateway, replica)
+}
+
+#[test]
+fn curl_gets_every_refusal_over_http_2() {
+    let (gateway, _replica) = closed();
     let url = format!("{}{TARGET}", gateway.url("https"));
     // A race of curl's body with the answer: one of twenty was lost once.
     for round in 0..rounds(500) {
@@ -300,4 +307,41 @@ fn curl_gets_every_refusal_over_http_2() {
         ]);
         assert_eq!(seen, "401 2", "round {round}");
     }
+}
+
+#[test]
+fn curl_gets_every_refusal_of_a_body_that_is_not_read() {
+    let (gateway, replica) = closed();
+    let bearer = format!("Authorization: {}", gateway.bearer("iris"));
+    let folder = tempfile::tempdir().unwrap();
+    // One that is read off, and one that is too long for that.
+    let data = [60_000, 8_000_000].map(|bytes| {
+        let file = folder.path().join(bytes.to_string());
+        std::fs::write(&file, vec![b'x'; bytes]).unwrap();
+        format!("@{}", file.display())
+    });
+    let (http, https) = (gateway.url("http"), gateway.url("https"));
+    for round in 0..rounds(100) {
+        for (url, version) in [
+            (&http, "--http1.1"),
+            (&https, "--http1.1"),
+            (&https, "--http2"),
+        ] {
+            let url = format!("{url}{TARGET}");
+            let status = |data: &str, header: &str| {
+                let fixed = ["-k", version, "-o", "/dev/null", "-w", "%{http_code}"];
+                let own = ["-H", header, "--data-binary", data, &url];
+                // Who is refused while it sends may also fail to send.
+                let output = tool::curl(&[fixed.as_slice(), &own].concat());
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            };
+            let case = format!("{url} {version}, round {round}");
+            for data in &data {
+                assert_eq!(status(data, "Expect:"), "401", "{data} {case}");
+            }
+            assert_eq!(status(&data[1], &bearer), "413", "{case}");
+        }
+    }
+    assert_eq!(replica.served(), 0);
+    assert_eq!(gateway.score("iris", "", &[]).status, 401);
 }

@@ -218,6 +218,25 @@ async fn lie_auth() {
     assert!(refused.denial.headers.is_empty());
 }
 
+/// What the answer is to a policy that asks for what is not there yet.
+#[tokio::test]
+async fn ask_auth() {
+    let fixture = fixture();
+    let policy = bound(&fixture, "ask-auth", "{}").await.unwrap();
+    for _ in 0..2 {
+        let answer = policy.authenticate(&Asked::new(&[]).facts(), None).await;
+        let Ok(AuthDecision::Deny(refused)) = answer else {
+            panic!("{answer:?}")
+        };
+        let told = refused.denial.detail.as_deref().unwrap_or_default();
+        assert!(told.contains("Unavailable"), "{told}");
+        assert!(
+            told.ends_with("limiter: false, taken: None, hmac: None"),
+            "{told}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn leak_auth() {
     let fixture = fixture();
