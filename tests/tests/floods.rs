@@ -1,6 +1,10 @@
 //! Attacks on a connection of HTTP/2, one test a table: each ends as it should,
 //! costs little memory, and leaves the gateway whole.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 use std::time::Duration;
 
