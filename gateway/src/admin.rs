@@ -226,6 +226,7 @@ impl Api {
         let call = handlers::Call {
             head,
             name: found.name,
+            version: found.version,
             query,
             content,
         };

@@ -169,14 +169,28 @@ impl Gateway {
     /// Where there is no whole answer.
     #[must_use]
     pub fn admin_raw(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        self.admin_with(method, path, &[("content-type", content_type)], body)
+    }
+
+    /// A request to the admin API with headers of its own, beside the token.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no whole answer.
+    #[must_use]
+    pub fn admin_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let token = fs::read_to_string(self.state().join("admin.token")).unwrap();
         let bearer = format!("Bearer {}", token.trim());
-        let headers = [
-            ("authorization", bearer.as_str()),
-            ("content-type", content_type),
-        ];
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend(headers);
         Client::connect(self.admin_address())
-            .request(method, path, &headers, body)
+            .request(method, path, &all, body)
             .unwrap()
     }
 

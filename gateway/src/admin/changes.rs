@@ -1,4 +1,4 @@
-//! The rows that change an endpoint.
+//! The rows that change an endpoint or one of its versions.
 //!
 //! `If-Match` makes a change conditional, `?dryRun=true` only checks it. A
 //! resource that names a command or a file of the machine is taken where the
@@ -26,7 +26,7 @@ struct To {
 /// Does what a row does.
 pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Response<Body>, Refusal> {
     let control = &api.control;
-    let name = call.name.as_str();
+    let (name, version) = (call.name.as_str(), call.version.as_str());
     let manner = Manner {
         expected: expected(&call.head.headers)?,
         dry_run: call.query.flag("dryRun")?,
@@ -50,18 +50,30 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
             let To { to } = parsed(&call.content)?;
             control.rollback_endpoint(name, to, manner).await?
         }
+        Action::PutVersion => {
+            let body = local_version(api, parsed(&call.content)?)?;
+            control.put_version(name, version, body, manner).await?
+        }
+        Action::PatchVersion => {
+            let patch = local_version(api, parsed(&call.content)?)?;
+            control.patch_version(name, version, &patch, manner).await?
+        }
+        Action::DeleteVersion => {
+            control.delete_version(name, version, manner).await?;
+            return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
+        }
         _ => {
             control.delete_endpoint(name, manner).await?;
             return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
         }
     };
-    shown(api, name, &written, manner.dry_run)
+    shown(api, &call, &written, manner.dry_run)
 }
 
-/// The resource as it is now; of a dry run, as it would be.
+/// What was changed as it is now; of a dry run, as it would be.
 fn shown(
     api: &Api,
-    name: &str,
+    call: &Call,
     written: &Written,
     dry_run: bool,
 ) -> Result<Response<Body>, Refusal> {
@@ -72,8 +84,10 @@ fn shown(
     };
     let mut response = if dry_run {
         json(status, &written.document)?
+    } else if call.version.is_empty() {
+        json(status, &api.control.endpoint(&call.name)?)?
     } else {
-        json(status, &api.control.endpoint(name)?)?
+        json(status, &api.control.version(&call.name, &call.version)?)?
     };
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", written.revision)) {
         response.headers_mut().insert(ETAG, tag);
@@ -90,12 +104,27 @@ fn parsed<T: for<'de> Deserialize<'de>>(content: &[u8]) -> Result<T, Refusal> {
 /// reached from elsewhere.
 fn local(api: &Api, resource: Value) -> Result<Value, Refusal> {
     let versions = resource.pointer("/spec/versions").and_then(Value::as_array);
-    let names = versions.into_iter().flatten().any(|version| {
-        version.get("process").is_some_and(|one| !one.is_null())
-            || version
-                .pointer("/static/tls/caFile")
-                .is_some_and(|one| !one.is_null())
-    });
+    let names = versions.into_iter().flatten().any(names_local);
+    only_local(api, names)?;
+    Ok(resource)
+}
+
+/// [`local`] of one version.
+fn local_version(api: &Api, version: Value) -> Result<Value, Refusal> {
+    only_local(api, names_local(&version))?;
+    Ok(version)
+}
+
+fn names_local(version: &Value) -> bool {
+    let given = |pointer| {
+        version
+            .pointer(pointer)
+            .is_some_and(|one: &Value| !one.is_null())
+    };
+    given("/process") || given("/static/tls/caFile")
+}
+
+fn only_local(api: &Api, names: bool) -> Result<(), Refusal> {
     if names && !api.local {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
@@ -103,7 +132,7 @@ fn local(api: &Api, resource: Value) -> Result<Value, Refusal> {
             "it names a command or a file of the machine; that is taken on loopback only, unless admin.allowLocal",
         ));
     }
-    Ok(resource)
+    Ok(())
 }
 
 /// The revision that `If-Match` or `If-None-Match: *` asks for.

@@ -27,6 +27,8 @@ pub(super) struct Call {
     pub(super) head: Parts,
     /// The name in its path; empty where there is none.
     pub(super) name: String,
+    /// The version in its path; empty where there is none.
+    pub(super) version: String,
     pub(super) query: Query,
     pub(super) content: Bytes,
 }
@@ -52,8 +54,12 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         Action::PutEndpoint
         | Action::PatchEndpoint
         | Action::DeleteEndpoint
+        | Action::PutVersion
+        | Action::PatchVersion
+        | Action::DeleteVersion
         | Action::PutTraffic
         | Action::RollbackEndpoint => changes::act(api, action, call).await,
+        Action::Version => json(StatusCode::OK, &control.version(name, &call.version)?),
         Action::Traffic => json(StatusCode::OK, &control.traffic(name)?),
         Action::History => json(
             StatusCode::OK,

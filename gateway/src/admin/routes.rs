@@ -31,6 +31,14 @@ pub(super) enum Action {
     PatchEndpoint,
     /// Takes an endpoint away.
     DeleteEndpoint,
+    /// One version of an endpoint.
+    Version,
+    /// Makes or replaces a version.
+    PutVersion,
+    /// Changes a version by a merge patch.
+    PatchVersion,
+    /// Takes a version away.
+    DeleteVersion,
     /// The shares of an endpoint's versions.
     Traffic,
     /// Other shares.
@@ -157,7 +165,7 @@ const fn change(
 }
 
 /// All rows.
-pub(super) static TABLE: [Route; 22] = [
+pub(super) static TABLE: [Route; 26] = [
     open("/healthz", Action::Health, "The process answers"),
     open(
         "/readyz",
@@ -198,6 +206,33 @@ pub(super) static TABLE: [Route; 22] = [
         Action::DeleteEndpoint,
         Takes::Nothing,
         "Takes an endpoint and its versions away",
+    ),
+    get(
+        "/v1/endpoints/{name}/versions/{version}",
+        Action::Version,
+        &[],
+        "One version with its status",
+    ),
+    change(
+        Method::PUT,
+        "/v1/endpoints/{name}/versions/{version}",
+        Action::PutVersion,
+        Takes::Json,
+        "Makes or replaces a version",
+    ),
+    change(
+        Method::PATCH,
+        "/v1/endpoints/{name}/versions/{version}",
+        Action::PatchVersion,
+        Takes::MergePatch,
+        "Changes a version by a merge patch",
+    ),
+    change(
+        Method::DELETE,
+        "/v1/endpoints/{name}/versions/{version}",
+        Action::DeleteVersion,
+        Takes::Nothing,
+        "Takes a version away; not the default of several, nor the last",
     ),
     get(
         "/v1/endpoints/{name}/traffic",
@@ -289,10 +324,11 @@ pub(super) fn is_open(head: &Parts) -> bool {
 /// The table, for look-up.
 pub(super) struct Routes(matchit::Router<BTreeMap<&'static str, &'static Route>>);
 
-/// A row that was found, with the name in its path.
+/// A row that was found, with the names in its path.
 pub(super) struct Found {
     pub(super) route: &'static Route,
     pub(super) name: String,
+    pub(super) version: String,
 }
 
 impl Routes {
@@ -333,7 +369,11 @@ impl Routes {
                     .with("allow", &allow),
             );
         };
-        let name = matched.params.get("name").unwrap_or_default().to_owned();
-        Ok(Found { route, name })
+        let named = |what| matched.params.get(what).unwrap_or_default().to_owned();
+        Ok(Found {
+            route,
+            name: named("name"),
+            version: named("version"),
+        })
     }
 }

@@ -14,6 +14,8 @@ use crate::id::Digest;
 use crate::resource::{self, Document, Endpoint, Problem, Set, Source};
 use crate::store::{Change, FileStore, Revision, Stored};
 
+mod version;
+
 const ENDPOINT: &str = "Endpoint";
 
 /// How a change is to be made.
@@ -208,7 +210,8 @@ impl Control {
         Ok(history)
     }
 
-    /// Makes an endpoint what it was at a revision; that is a new revision.
+    /// Makes an endpoint what it was at a revision; that is a new revision. The
+    /// properties that its versions got since stay: they are append-only.
     ///
     /// # Errors
     ///
@@ -220,7 +223,7 @@ impl Control {
         manner: Manner,
     ) -> Result<Written, ControlError> {
         let _change = self.change.lock().await;
-        let document = self
+        let mut document = self
             .store()?
             .at(ENDPOINT, name, to)
             .map_err(|error| ControlError::Store(error.to_string()))?
@@ -229,6 +232,9 @@ impl Control {
                     "endpoint {name} has no revision {to} to go back to"
                 ))
             })?;
+        if let Ok(running) = self.endpoint_running(name) {
+            version::keep_properties(&running.document, &mut document);
+        }
         self.put(
             name,
             document,
@@ -258,7 +264,11 @@ impl Control {
                 "revision {given} is not the current one, which is {current}"
             )));
         }
-        let spec = self.check_endpoint(name, &document)?;
+        let spec = self.check_endpoint(name, &document);
+        let lost = before.as_ref().map_or_else(Vec::new, |before| {
+            version::lost_properties(&before.document, &document)
+        });
+        let spec = with_problems(spec, lost)?;
         let unchanged = before
             .as_ref()
             .is_some_and(|before| before.document == document);
@@ -375,6 +385,21 @@ fn text(document: &Value) -> Source {
         name: String::new(),
         text: document.to_string(),
         base: None,
+    }
+}
+
+/// A result that also has these problems.
+fn with_problems<T>(
+    result: Result<T, ControlError>,
+    more: Vec<Problem>,
+) -> Result<T, ControlError> {
+    match result {
+        Ok(_) if !more.is_empty() => Err(ControlError::Problems(more)),
+        Err(ControlError::Problems(mut problems)) => {
+            problems.extend(more);
+            Err(ControlError::Problems(problems))
+        }
+        result => result,
     }
 }
 

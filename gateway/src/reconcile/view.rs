@@ -43,7 +43,7 @@ fn with_status(document: &Value, revision: u64, status: Value) -> Value {
 }
 
 impl RunningEndpoint {
-    fn status(&self) -> EndpointStatus {
+    pub(super) fn status(&self) -> EndpointStatus {
         let shares: Vec<split::Share> = self
             .versions
             .iter()

@@ -143,16 +143,20 @@ pub struct Version {
     pub name: Option<String>,
     /// Percent of the exchanges; the sum is at most 100. Default: 0.
     pub traffic: Option<Percent>,
-    /// Gets what the shares leave over; exactly one. Default: the first.
+    /// Gets what the shares leave over; exactly one. Default: the first. Where a
+    /// version is changed as such, the one before is unmarked in the same change.
     pub default: Option<bool>,
-    /// At most one control.
+    /// At most one control. Where a version that is changed as such becomes it, the
+    /// one before becomes a treatment.
     #[serde(rename = "type")]
     pub kind: Option<VersionType>,
     /// For people.
     pub description: Option<String>,
     /// For people; may change.
     pub tags: Option<BTreeMap<String, String>>,
-    /// For people; append-only.
+    /// For people. Changes over the admin API only add to them (`tags` may change),
+    /// a rollback keeps what was added; a changed file of `tidegate run` is the
+    /// whole truth.
     pub properties: Option<BTreeMap<String, String>>,
     /// Replicas are processes of this machine.
     pub process: Option<Process>,
