@@ -282,6 +282,46 @@ fn import_auth_is_refused_by_the_name_of_its_import() {
     refused_at_start("import-auth", "tidegate:policy/http");
 }
 
+#[test]
+fn a_call_whose_caller_leaves_ends_and_keeps_its_instance() {
+    let replica = Replica::start("blue");
+    let policy = "auth: { mode: custom, policies: [{ plugin: echo-auth, config: { work: 300 } }] }";
+    let version = yaml::version("blue", &[&replica], "traffic: 100");
+    let resources = [
+        yaml::plugin("echo-auth", "auth", "limits: { cpu: 9s, timeout: 10s }"),
+        yaml::endpoint("iris", policy, &[version]),
+    ];
+    let module = std::fs::read(guests::build("echo-auth", "one")).unwrap();
+    let gateway = Setup::new(&resources.concat())
+        .file("echo-auth.wasm", module)
+        .start();
+    gateway.healthy("iris");
+    let of = |name: &str, labels: &[(&str, &str)]| {
+        let labels = [labels, &[("plugin", "echo-auth")]].concat();
+        gateway.metric(name, &labels)
+    };
+    let allowed = || of("tidegate_policy_decisions_total", &[("decision", "allow")]);
+    let instances = of("tidegate_plugin_instances", &[]);
+    let target = "/api/v1/service/iris/score";
+    let mut client = gateway.client();
+    let bytes = tidegate_tests::client::request("POST", target, &[], b"{}");
+    client.send(&bytes).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(allowed(), 0.0, "the call is under way");
+    drop(client);
+    let line = gateway.access_lines_at_least(1).remove(0);
+    assert_eq!(line["fault"], "caller-gone", "{line}");
+    until("the call ends", Duration::from_secs(20), || {
+        (allowed() == 1.0).then_some(())
+    });
+    assert_eq!(of("tidegate_plugin_instances", &[]), instances);
+    assert_eq!(replica.served(), 0, "nobody is there for its answer");
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    assert_eq!(of("tidegate_plugin_instances", &[]), instances);
+    let faults = of("tidegate_policy_faults_total", &[]);
+    assert_eq!(faults, 0.0);
+}
+
 /// A guest of another role than its resource says is refused at the start.
 const MISFIT: &str = "the resource says";
 

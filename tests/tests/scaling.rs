@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tidegate_tests::client::{Answer, Client};
-use tidegate_tests::gateway::Gateway;
+use tidegate_tests::client::{Answer, Client, request};
+use tidegate_tests::gateway::{Gateway, Setup};
 use tidegate_tests::load::{Load, Seen};
 use tidegate_tests::{rounds, until, yaml};
 
@@ -308,13 +308,8 @@ fn the_time_to_the_order_and_to_the_fourth_replica() {
     );
 }
 
-#[test]
-fn an_update_under_load_begins_as_large_and_fails_nobody() {
-    let gateway = scaled("minReplicas: 1, maxReplicas: 4, refresh: 200ms", "");
-    // More callers than slots: some always wait in the queue that is replaced.
-    let load = load(&gateway, 8, "sleep=50");
-    wait_replicas(&gateway, "ready", 4);
-    let scaled = events(&gateway, "Scaled").len();
+/// Gives the replicas another name, so that other ones take their place.
+fn replace_by_green(gateway: &Gateway) {
     let (_, mut endpoint) = gateway.admin("GET", "/v1/endpoints/iris", b"");
     let command = endpoint.pointer_mut("/spec/versions/0/process/command");
     let command = command.unwrap().as_array_mut().unwrap();
@@ -323,6 +318,46 @@ fn an_update_under_load_begins_as_large_and_fails_nobody() {
     let body = endpoint.to_string();
     let (status, answer) = gateway.admin("PUT", "/v1/endpoints/iris", body.as_bytes());
     assert_eq!(status, 200, "{answer}");
+}
+
+#[test]
+fn what_a_replaced_replica_does_not_finish_is_cut_after_the_drain() {
+    let version = yaml::process("blue", &[], "traffic: 100\nreplicas: 1");
+    let gateway = Setup::new(&yaml::open("iris", &[version]))
+        .spec("limits: { drain: 2s }")
+        .start();
+    gateway.healthy("iris");
+    let mut client = gateway.client();
+    let bytes = request("POST", &format!("{TARGET}?hang"), &[], b"{}");
+    client.send(&bytes).unwrap();
+    let busy = [("endpoint", "iris"), ("state", "busy")];
+    until("it is under way", LIMIT, || {
+        (gateway.metric("tidegate_slots", &busy) == 1.0).then_some(())
+    });
+    replace_by_green(&gateway);
+    until("the update serves", LIMIT, || {
+        (events(&gateway, "Updated").len() == 1).then_some(())
+    });
+    let begun = Instant::now();
+    // The other one serves meanwhile.
+    let answer = gateway.score("iris", "", &[]);
+    assert_eq!(answer.json()["replica"], "green", "{}", answer.text());
+    let cut = client.answer().unwrap();
+    assert_eq!((cut.status, cut.code().as_str()), (502, "replica-failed"));
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(1), "cut after {took:?}");
+    assert!(took < Duration::from_secs(30), "cut after {took:?}");
+    wait_replicas(&gateway, "ready", 1);
+}
+
+#[test]
+fn an_update_under_load_begins_as_large_and_fails_nobody() {
+    let gateway = scaled("minReplicas: 1, maxReplicas: 4, refresh: 200ms", "");
+    // More callers than slots: some always wait in the queue that is replaced.
+    let load = load(&gateway, 8, "sleep=50");
+    wait_replicas(&gateway, "ready", 4);
+    let scaled = events(&gateway, "Scaled").len();
+    replace_by_green(&gateway);
     until("the update serves", LIMIT, || {
         (events(&gateway, "Updated").len() == 1).then_some(())
     });

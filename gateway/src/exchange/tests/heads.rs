@@ -93,6 +93,33 @@ fn a_pin_names_the_version() {
 }
 
 #[test]
+fn a_pin_is_ignored_where_the_endpoint_lets_nobody_pin() {
+    on_a_worker(async {
+        let rig = Rig::set_up(&[&mirror().await], |setup| {
+            setup.endpoint.split.pin = false;
+        })
+        .await;
+        let pin = "azureml-model-deployment: green\r\n";
+        let (status, text) = rig.call("GET", SCORE, pin, "").await;
+        assert_eq!(status, 200, "{text}");
+    });
+}
+
+#[test]
+fn a_trace_goes_on() {
+    on_a_worker(async {
+        let rig = Rig::with(&[&mirror().await]).await;
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let fields = format!("traceparent: {trace}\r\ntracestate: a=b\r\n");
+        let (_, text) = rig.call("POST", SCORE, &fields, "x").await;
+        let (_, seen) = text.split_once("\r\n\r\n").unwrap();
+        let parent = field(seen, "traceparent").unwrap();
+        assert_eq!(parent.split('-').nth(1), trace.split('-').nth(1), "{seen}");
+        assert_eq!(field(seen, "tracestate"), Some("a=b"));
+    });
+}
+
+#[test]
 fn a_claimed_host_has_the_whole_path() {
     on_a_worker(async {
         let rig = Rig::with(&[&mirror().await]).await;

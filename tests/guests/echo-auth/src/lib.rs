@@ -2,8 +2,8 @@
 //!
 //! The caller is named by the header `x-user`, else by the setting `user`, else
 //! by the caller so far, else `anybody`; the tenant is the header `x-tenant`. The
-//! setting `cacheMs` says how long it may be remembered. A request with the query
-//! `deny` gets 403 with the header `x-denied`, one with `slow-down` gets 429, one
+//! setting `cacheMs` says how long it may be remembered, the setting `work` how
+//! many million additions it does first. A request with the query `deny` gets 403 with the header `x-denied`, one with `slow-down` gets 429, one
 //! with `pass` is passed on.
 
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use tidegate_sdk::{Caller, PluginError, Problems, Request, Settings};
 struct EchoAuth {
     user: Option<String>,
     cache_ms: u32,
+    work: u64,
 }
 
 impl Auth for EchoAuth {
@@ -28,6 +29,9 @@ impl Auth for EchoAuth {
         request: Request,
         so_far: Option<Caller>,
     ) -> Result<Decision, PluginError> {
+        for number in 0..self.work * 1_000_000 {
+            core::hint::black_box(number);
+        }
         match request.query.as_deref() {
             Some("pass") => return Ok(Decision::Pass),
             Some("deny") => {
