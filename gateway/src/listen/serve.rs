@@ -20,6 +20,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -93,7 +94,9 @@ pub(super) enum Ended {
 }
 
 /// Serves HTTP/1 to the end of the connection. Gives the guard back, so that
-/// the socket can be closed gently; none where it was upgraded.
+/// the socket can be closed gently; none where it was upgraded. hyper lets go
+/// of a connection by its upgrade once one was asked for, so that of one that
+/// was refused is kept to the end.
 pub(super) async fn http1<A: Answer>(
     site: &Site<A>,
     facts: Rc<Connection>,
@@ -101,9 +104,12 @@ pub(super) async fn http1<A: Answer>(
     pulse: &Arc<Pulse>,
 ) -> (Ended, Option<Guard>) {
     let limits = &site.limits;
+    let refused = Rc::<Cell<Option<OnUpgrade>>>::default();
     let service = service_fn(|request: Request<Incoming>| {
         let underway = Underway::begin(pulse);
         let pulse = Arc::clone(pulse);
+        let refused = Rc::clone(&refused);
+        let upgrade = request.extensions().get::<OnUpgrade>().cloned();
         let last = is_last(&request);
         let asks = asks_for_upgrade(&request);
         let answer = site.answer.answer(Rc::clone(&facts), request);
@@ -118,6 +124,8 @@ pub(super) async fn http1<A: Answer>(
             }
             if upgraded {
                 pulse.make_raw();
+            } else if upgrade.is_some() {
+                refused.set(upgrade);
             }
             Ok::<_, Infallible>(response.map(|body| Sent::new(body, None, underway)))
         }
@@ -146,8 +154,17 @@ pub(super) async fn http1<A: Answer>(
         site,
     )
     .await;
-    let guard = connection.into_parts().map(|parts| parts.io.into_inner());
+    let guard = match connection.into_parts() {
+        Some(parts) => Some(parts.io.into_inner()),
+        None => given_back(refused.take()).await,
+    };
     (ended, guard)
+}
+
+/// The guard of a connection that ended after an upgrade that was refused.
+async fn given_back(refused: Option<OnUpgrade>) -> Option<Guard> {
+    let parts = refused?.await.ok()?.downcast::<TokioIo<Guard>>().ok()?;
+    Some(parts.io.into_inner())
 }
 
 /// Serves HTTP/2 to the end of the connection.

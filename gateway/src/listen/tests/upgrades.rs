@@ -116,3 +116,19 @@ async fn a_caller_that_leaves_before_101_is_gone_at_once() {
     let ended = timeout(SOON, fixture.told.recv()).await.unwrap();
     assert_eq!(ended.unwrap(), "ended /hang");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_an_upgrade_was_refused_is_closed_as_gently_as_others() {
+    let fixture = plain(&limits());
+    let mut caller = fixture.connect().await;
+    send(&mut caller, STAY).await;
+    read_answer(&mut caller).await;
+    let early = "POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
+    // More than hyper reads ahead: what is unread at the close makes it a reset.
+    send(&mut caller, &format!("{early}{}", "x".repeat(100_000))).await;
+    let mut answer = Vec::new();
+    let ended = timeout(SOON, caller.read_to_end(&mut answer)).await;
+    ended.unwrap().expect("an end, not a reset");
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
