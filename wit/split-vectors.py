@@ -15,6 +15,11 @@ fallback, which are both tested on the file. Regenerate it with
           hundredths of each version, in order, after the remainder went to the
           default and the shares of those that cannot answer were moved. Traffic is a
           percent as a decimal string. Only cases whose result divides evenly.
+`sticky`  {by, parts, draw, candidates, version}: the draw of a sticky caller, and where
+          it falls. Parts are bytes in UTF-8: the endpoint's name, then for `header` the
+          values of the header in their order, for `cookie` the cookie's value, for
+          `caller` its tenant and its subject. The draw is the XXH3-64 of each part with
+          the hash of the parts before it as the seed, the first with 0.
 """
 
 import json
@@ -165,6 +170,39 @@ SHARES = [
 ]
 
 
+def draw_of(parts):
+    seed = 0
+    for part in parts:
+        seed = xxhash.xxh3_64_intdigest(part.encode(), seed=seed)
+    return seed
+
+
+def sticky(by, parts, candidates):
+    made = case(draw_of(parts), candidates)
+    return {"by": by, "parts": parts, **made}
+
+
+def stickies():
+    blue_green = [("blue", 8000), ("green", 2000)]
+    for user in ["ada", "eve", "0", "9f86d081-884c-4d63-9b0e-1d8f0c2a5e11", "é", "a b, c"]:
+        yield sticky("header", ["iris", user], blue_green)
+        yield sticky("header", ["rose", user], blue_green)
+        yield sticky("cookie", ["iris", user], blue_green)
+        yield sticky("caller", ["iris", "", user], blue_green)
+        yield sticky("caller", ["iris", "garden", user], blue_green)
+    yield sticky("header", ["iris", "ada", "eve"], blue_green)
+    yield sticky("header", ["iris", "eve", "ada"], blue_green)
+    yield sticky("caller", ["iris", "ada", ""], blue_green)
+    # The lengths that XXH3 treats in its own way, up to those it strides through.
+    for length in (1, 3, 4, 8, 9, 16, 17, 128, 129, 240, 241, 1024, 1025):
+        yield sticky("header", ["iris", ("0123456789abcdef" * 65)[:length]], blue_green)
+    # The same callers while the weight moves from one to the other.
+    for number in range(8):
+        for weight in (0, 500, 2500, 5000, 7500, 10000):
+            shares = [("blue", 10000 - weight), ("green", weight)]
+            yield sticky("header", ["iris", f"user-{number}"], shares)
+
+
 def main():
     none = [case(7, [("blue", 0), ("green", 0)]), case(7, [("solo", 0)]), case(7, [])]
     out = sys.stdout
@@ -174,6 +212,8 @@ def main():
     out.write(",\n".join(json.dumps(one) for one in none))
     out.write('\n],\n"shares": [\n')
     out.write(",\n".join(json.dumps(one) for one in SHARES))
+    out.write('\n],\n"sticky": [\n')
+    out.write(",\n".join(json.dumps(one) for one in stickies()))
     out.write("\n]\n}\n")
 
 

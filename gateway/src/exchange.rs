@@ -32,6 +32,7 @@ mod authenticate;
 mod body;
 mod chance;
 mod choose;
+mod draw;
 mod flight;
 mod forward;
 mod head;

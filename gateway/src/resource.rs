@@ -27,9 +27,11 @@ pub mod problem;
 pub mod raw;
 mod read;
 mod suggest;
+mod traffic;
 
 pub use load::{Document, Set, Source, check, load, yaml};
 pub use problem::Problem;
+pub use traffic::Sticky;
 
 /// `kind: GatewayConfig`: the gateway itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -309,6 +311,8 @@ pub struct Split {
     pub policy: Binding,
     /// What happens where it fails.
     pub on_failure: OnFailure,
+    /// Whose draw is always the same; none: every draw is a new one.
+    pub sticky: Option<Sticky>,
     /// Whether callers may pin a version.
     pub pin: bool,
 }

@@ -1,7 +1,8 @@
 //! Which share of an endpoint's exchanges a version gets, and which version a
 //! draw falls on (SEMANTICS §5).
 //!
-//! Pure: no clock, no I/O, no randomness of its own; the draw is an argument.
+//! Pure: no clock, no I/O, no randomness of its own; the draw is an argument, and
+//! that of a sticky caller is a hash.
 //! Never gives a version more than its share while the one that owns the share
 //! can answer. Called by `exchange` (the host's own draw and the candidates it
 //! shows to a split policy) and by the admin API (what is shown as traffic).
@@ -124,6 +125,15 @@ pub fn rendezvous(draw: u64, candidates: &[(&str, u32)]) -> Option<usize> {
         }
     }
     best.map(|(_, _, place)| place)
+}
+
+/// The draw of a sticky caller: the XXH3-64 of each part with the hash of the
+/// parts before it as the seed, the first with 0. The parts are the endpoint's
+/// name and what names the caller. The same on every machine, for ever.
+#[must_use]
+pub fn sticky<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    let hash = |seed, part| XxHash3_64::oneshot_with_seed(seed, part);
+    parts.into_iter().fold(0, hash)
 }
 
 #[expect(

@@ -2,7 +2,7 @@
 //!
 //! Seeded from the system's randomness, but never a source of secrets: who
 //! sees ids could tell the next ones. A system call for each would cost more
-//! than the rest of `admit`. Used by `ledger` and `choose`.
+//! than the rest of `admit`. Used by `ledger`, `draw` and `choose`.
 
 use std::cell::Cell;
 

@@ -11,6 +11,7 @@ use http::header::{self, HeaderName};
 use tokio::time::Instant;
 
 use super::authenticate::{Identified, facts, failed};
+use super::draw::draw;
 use super::head;
 use super::ledger::{Kept, Ledger, Place};
 use super::outlive::outlive;
@@ -94,7 +95,8 @@ async fn by_policy(
     tags: &mut Vec<(String, String)>,
 ) -> Result<Arc<VersionEntry>, Fault> {
     let seen = look(ledger, entry);
-    let draw = ledger.worker().chance.draw();
+    let headers = &routed.admitted.parts.headers;
+    let draw = draw(&ledger.worker(), &entry.spec, headers, ledger.caller.as_deref());
     let reason = match &entry.split {
         SplitPolicy::Missing(reason) => reason.clone(),
         SplitPolicy::Ask(policy) => {

@@ -428,6 +428,7 @@ fn endpoint() -> Endpoint {
                 cache_by: Vec::new(),
             },
             on_failure: OnFailure::Weights,
+            sticky: None,
             pin: true,
         },
         collect: Vec::new(),

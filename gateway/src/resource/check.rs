@@ -23,6 +23,7 @@ pub(super) mod endpoint;
 pub(super) mod gateway;
 pub(super) mod plugin;
 pub(super) mod scale;
+pub(super) mod traffic;
 pub(super) mod version;
 
 /// A way from the root of a document to a value.

@@ -69,11 +69,27 @@ fn draws(count: u64) -> impl Iterator<Item = u64> {
     (1..=count).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
+/// The draws of as many callers, named as callers are.
+fn callers(count: u64) -> impl Iterator<Item = u64> {
+    (0..count).map(|i| sticky([b"iris".as_slice(), format!("user-{i}").as_bytes()]))
+}
+
 #[test]
 fn draws_follow_the_weights_by_chi_square() {
+    chi_square(draws(100_000));
+}
+
+#[test]
+fn sticky_callers_follow_the_weights_by_chi_square() {
+    chi_square(callers(100_000));
+}
+
+/// 100,000 draws.
+#[track_caller]
+fn chi_square(draws: impl Iterator<Item = u64>) {
     let candidates = [("blue", 8_000), ("green", 1_500), ("red", 500)];
     let mut seen = [0_u32; 3];
-    for draw in draws(100_000) {
+    for draw in draws {
         seen[rendezvous(draw, &candidates).unwrap()] += 1;
     }
     let chi: f64 = candidates
@@ -103,6 +119,20 @@ fn a_change_of_weights_moves_as_few_draws_as_it_must() {
     }
     // A tenth of the traffic moves, and nothing else does.
     assert!((1_800..2_200).contains(&moved), "{moved}");
+}
+
+#[test]
+fn endpoints_draw_their_callers_apart() {
+    let candidates = [("blue", 5_000), ("green", 5_000)];
+    let green = |endpoint: &str, i: u32| {
+        let draw = sticky([endpoint.as_bytes(), format!("user-{i}").as_bytes()]);
+        rendezvous(draw, &candidates) == Some(1)
+    };
+    let both = (0..10_000)
+        .filter(|i| green("iris", *i) && green("rose", *i))
+        .count();
+    // A quarter, not a half: six standard deviations are 260.
+    assert!((2_240..2_760).contains(&both), "{both}");
 }
 
 #[test]
@@ -163,6 +193,42 @@ proptest! {
     }
 }
 
+/// Weights of three versions that sum to the whole.
+fn any_weights() -> impl Strategy<Value = [u32; 3]> {
+    (0..=WHOLE, 0..=WHOLE).prop_map(|(a, b)| {
+        let (low, high) = (a.min(b), a.max(b));
+        [low, high - low, WHOLE - high]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A caller moves only to a version whose weight grew more than that of its
+    /// own; and at least the weight that went over moves, at most twice that.
+    #[test]
+    fn a_change_of_weights_moves_no_caller_that_need_not(before in any_weights(), after in any_weights()) {
+        const CALLERS: u32 = 4_000;
+        let names = ["blue", "green", "red"];
+        let of = |weights: [u32; 3]| -> Vec<(&str, u32)> { names.into_iter().zip(weights).collect() };
+        let mut moved = 0;
+        for draw in callers(u64::from(CALLERS)) {
+            let from = rendezvous(draw, &of(before)).unwrap();
+            let to = rendezvous(draw, &of(after)).unwrap();
+            let grew = |place: usize, other: usize| {
+                u64::from(after[place]) * u64::from(before[other]) > u64::from(after[other]) * u64::from(before[place])
+            };
+            prop_assert!(from == to || grew(to, from), "{draw}: {from} to {to}");
+            moved += u32::from(from != to);
+        }
+        let over: u32 = before.iter().zip(after).map(|(old, new)| new.saturating_sub(*old)).sum();
+        // Six standard deviations of 4,000 callers are 4.8 %.
+        let (least, most) = (over.saturating_sub(480), over * 2 + 480);
+        let moved = u64::from(moved) * u64::from(WHOLE) / u64::from(CALLERS);
+        prop_assert!((u64::from(least)..=u64::from(most)).contains(&moved), "{moved} of {over}");
+    }
+}
+
 /// `wit/split-vectors.json`, which a script wrote that knows neither this module
 /// nor the `weighted-split` plugin.
 fn vectors() -> serde_json::Value {
@@ -172,9 +238,9 @@ fn vectors() -> serde_json::Value {
 #[test]
 fn draws_fall_as_the_vectors_say() {
     let vectors = vectors();
-    let cases = vectors["cases"].as_array().unwrap();
-    assert!(cases.len() > 100);
-    for case in cases {
+    let of = |what: &str| vectors[what].as_array().unwrap().iter();
+    assert!(of("cases").len() > 100);
+    for case in of("cases").chain(of("sticky")) {
         let draw: u64 = case["draw"].as_str().unwrap().parse().unwrap();
         let listed = case["candidates"].as_array().unwrap();
         let candidates: Vec<(&str, u32)> = listed
@@ -209,6 +275,18 @@ fn shares_are_as_the_vectors_say() {
             "{}",
             case["name"]
         );
+    }
+}
+
+#[test]
+fn sticky_callers_draw_and_fall_as_the_vectors_say() {
+    let vectors = vectors();
+    let cases = vectors["sticky"].as_array().unwrap();
+    assert!(cases.len() > 80);
+    for case in cases {
+        let parts = case["parts"].as_array().unwrap();
+        let parts = parts.iter().map(|part| part.as_str().unwrap().as_bytes());
+        assert_eq!(sticky(parts).to_string(), case["draw"], "{case}");
     }
 }
 

@@ -67,6 +67,20 @@ mod tests {
     struct Vectors {
         cases: Vec<Case>,
         none: Vec<Case>,
+        shares: Vec<Shares>,
+        sticky: Vec<Case>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Shares {
+        name: String,
+        versions: Vec<Version>,
+        effective: Vec<u32>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: String,
     }
 
     #[derive(serde::Deserialize)]
@@ -108,14 +122,40 @@ mod tests {
     #[test]
     fn the_vectors_hold() {
         let vectors = vectors();
-        assert!(vectors.cases.len() >= 200);
-        for case in &vectors.cases {
+        assert!(vectors.cases.len() >= 200 && vectors.sticky.len() >= 80);
+        for case in vectors.cases.iter().chain(&vectors.sticky) {
             assert_eq!(
                 ask(case).as_deref(),
                 Ok(case.version.as_str()),
                 "draw {}",
                 case.draw
             );
+        }
+    }
+
+    /// The golden cases of the original among them: what is shown as the weights
+    /// is what callers see.
+    #[test]
+    fn the_shares_of_the_vectors_are_kept() {
+        const DRAWS: u64 = 20_000;
+        for case in &vectors().shares {
+            let names = case.versions.iter().map(|one| one.version.as_str());
+            let candidates: Vec<(&str, u32)> = names.zip(case.effective.iter().copied()).collect();
+            let mut seen = BTreeMap::<String, u64>::new();
+            for draw in 0..DRAWS {
+                *seen.entry(choose(draw, &candidates).unwrap()).or_default() += 1;
+            }
+            for (name, weight) in candidates {
+                let share = seen.get(name).copied().unwrap_or(0);
+                let expected = DRAWS * u64::from(weight) / 10_000;
+                // Four standard deviations are at most 283.
+                let spread = if weight % 10_000 == 0 { 0 } else { 283 };
+                assert!(
+                    share.abs_diff(expected) <= spread,
+                    "{}: {seen:?}",
+                    case.name
+                );
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::name::Name;
 use crate::resource::check::plugin::{Known, bound};
+use crate::resource::check::traffic;
 use crate::resource::check::version::version;
 use crate::resource::check::{At, Check, LATER};
 use crate::resource::defaults::{
@@ -46,7 +47,9 @@ pub(in crate::resource) fn endpoint(
         bounds,
     );
     let auth = auth(check, &at.key("auth"), spec.auth.as_ref(), known);
-    let split = split(check, &at.key("split"), spec.split.as_ref(), known);
+    let mode = spec.auth.as_ref().and_then(|auth| auth.mode);
+    let open = mode == Some(raw::AuthMode::None);
+    let split = split(check, &at.key("split"), spec.split.as_ref(), open, known);
     let versions = versions(check, &at, spec.versions.as_deref());
     let collect = collect(check, &at.key("collect"), spec, known);
     Some(Endpoint {
@@ -204,10 +207,12 @@ fn split(
     check: &mut Check<'_>,
     at: &At<'_>,
     raw: Option<&raw::Split>,
+    open: bool,
     known: &Known,
 ) -> Option<Split> {
     let raw = raw.cloned().unwrap_or_default();
-    check.later(&at.key("sticky"), &raw.sticky, &json!(null));
+    let sticky = raw.sticky.as_ref();
+    let sticky = sticky.and_then(|raw| traffic::sticky(check, &at.key("sticky"), raw, open));
     let policy = raw.policy.unwrap_or_else(|| raw::Binding {
         plugin: Some("weighted-split".to_owned()),
         ..raw::Binding::default()
@@ -220,6 +225,7 @@ fn split(
     Some(Split {
         policy,
         on_failure,
+        sticky,
         pin: raw.pin.unwrap_or(true),
     })
 }

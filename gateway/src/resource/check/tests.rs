@@ -95,6 +95,11 @@ fn versions_must_fit_each_other() {
 }
 
 #[test]
+fn traffic_that_cannot_be_is_refused() {
+    check_cases(include_str!("tests/traffic.txt"));
+}
+
+#[test]
 fn a_version_that_does_not_fit_is_refused() {
     check_cases(include_str!("tests/version.txt"));
 }

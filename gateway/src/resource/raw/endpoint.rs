@@ -87,10 +87,36 @@ pub struct Split {
     pub policy: Option<Binding>,
     /// What happens where it fails. Default: `weights`.
     pub on_failure: Option<OnFailure>,
-    /// Comes with a later version.
-    pub sticky: Later,
+    /// Who always draws the same, and so stays with a version as long as the
+    /// weights let it. Default: nobody; every exchange draws anew.
+    pub sticky: Option<Sticky>,
     /// Whether callers may pin a version by `azureml-model-deployment`. Default: true.
     pub pin: Option<bool>,
+}
+
+/// Whose draw is always the same. The draw is made of the endpoint's name and
+/// of what `by` says, the same on every gateway and after every restart; a
+/// change of weights moves only as many callers as it must. A request without
+/// it (no such header or cookie, an empty one, no caller) draws anew.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Sticky {
+    /// What names a caller.
+    pub by: Option<StickyBy>,
+    /// The header's or the cookie's name; not with `caller`.
+    pub name: Option<String>,
+}
+
+/// What names a caller for the split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StickyBy {
+    /// The header `name`, all its lines in order.
+    Header,
+    /// The cookie `name`, the first of that name.
+    Cookie,
+    /// The caller as the auth policies named it: tenant and subject.
+    Caller,
 }
 
 /// What happens where the split policy fails.
