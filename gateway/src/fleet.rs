@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::name::Name;
 use crate::upstream::Secure;
 
+mod figures;
 mod gauges;
 pub mod load;
 pub mod roster;
@@ -29,8 +30,10 @@ mod slot;
 mod state;
 
 pub use crate::breaker::Outcome;
+pub use figures::Figures;
 pub use slot::Slot;
 
+use figures::Recent;
 use gauges::Gauges;
 use load::Load;
 use roster::{Asked, GONE, Handed, Refusal, Roster, Rules};
@@ -188,6 +191,7 @@ impl Fleet {
             starting: 0,
             arrived: 0,
             load: Load::new(now()),
+            recent: Recent::default(),
             shown: Counts::default(),
         };
         Arc::new(Self {
@@ -333,23 +337,17 @@ impl Fleet {
     }
 
     /// The sums, as the scaler and the admin API read them. Also lets pass
-    /// what is over by now, such as a replica's back-off.
+    /// what is over by now, such as a replica's back-off, and forgets figures
+    /// that are too old.
     pub fn counts(self: &Arc<Self>) -> Counts {
         let mut counts = Counts::default();
         self.change(|state| {
+            state.recent.fade(now());
             let handed = state.roster.settle(now());
             counts = state.counts();
             handed
         });
         counts
-    }
-
-    /// Whether it takes its version's share, and the sums as they were left:
-    /// one short lock, for each candidate of each exchange.
-    #[must_use]
-    pub fn look(&self) -> (bool, Counts) {
-        let state = self.state.lock();
-        (state.roster.takes_share(), state.counts())
     }
 
     /// Every replica.

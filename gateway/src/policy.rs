@@ -187,9 +187,10 @@ pub struct Candidate {
     pub slots_free: u32,
     /// Requests that wait.
     pub queued: u32,
-    /// Median latency; 0 where it is not known.
+    /// Half of its last 128 answers came sooner; 0 where that is not known.
     pub latency_ms_p50: u32,
-    /// Errors per 10,000; 0 where it is not known.
+    /// Failures per 10,000 of its last one to two thousand requests; 0 where
+    /// that is not known.
     pub errors_per_10k: u32,
 }
 

@@ -17,7 +17,7 @@ use super::ledger::{Kept, Ledger, Place};
 use super::outlive::outlive;
 use super::route::Routed;
 use crate::fault::Fault;
-use crate::fleet::Counts;
+use crate::fleet::{Counts, Figures};
 use crate::policy::{Candidate, KeptFacts, Policy};
 use crate::resource::{OnFailure, Role};
 use crate::split::{self, Share};
@@ -96,7 +96,12 @@ async fn by_policy(
 ) -> Result<Arc<VersionEntry>, Fault> {
     let seen = look(ledger, entry);
     let headers = &routed.admitted.parts.headers;
-    let draw = draw(&ledger.worker(), &entry.spec, headers, ledger.caller.as_deref());
+    let draw = draw(
+        &ledger.worker(),
+        &entry.spec,
+        headers,
+        ledger.caller.as_deref(),
+    );
     let reason = match &entry.split {
         SplitPolicy::Missing(reason) => reason.clone(),
         SplitPolicy::Ask(policy) => {
@@ -160,6 +165,7 @@ fn by_weights(entry: &Entry, seen: &[Seen], draw: u64) -> Result<Arc<VersionEntr
 struct Seen {
     takes_share: bool,
     counts: Counts,
+    figures: Figures,
     weight: u32,
 }
 
@@ -167,10 +173,11 @@ struct Seen {
 /// went to the default and those of versions that cannot answer were moved.
 fn look(ledger: &Ledger, entry: &Entry) -> Vec<Seen> {
     let seen = |version: &Arc<VersionEntry>| {
-        let (takes_share, counts) = version.fleet.look();
+        let (takes_share, counts, figures) = version.fleet.look();
         Seen {
             takes_share,
             counts,
+            figures,
             weight: 0,
         }
     };
@@ -228,8 +235,8 @@ fn candidates(entry: &Entry, seen: &[Seen]) -> Vec<Candidate> {
         replicas_ready: seen.counts.ready,
         slots_free: seen.counts.free,
         queued: seen.counts.queued,
-        latency_ms_p50: 0,
-        errors_per_10k: 0,
+        latency_ms_p50: seen.figures.latency_ms_p50,
+        errors_per_10k: seen.figures.errors_per_10k,
     };
     entry.versions.iter().zip(seen).map(candidate).collect()
 }

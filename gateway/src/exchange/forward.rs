@@ -286,7 +286,8 @@ async fn fly(
 /// The head of the answer is there: is it one that can be passed on?
 fn landed(ledger: &mut Ledger, outbound: &Outbound<'_>, sent: Sent) -> Result<Sent, Failed> {
     let (response, link, slot) = sent;
-    ledger.answered = Some(Instant::now());
+    let now = Instant::now();
+    ledger.answered = Some(now);
     let status = response.status();
     let asked = outbound.upgrade.map(Asked::protocol);
     if let Err(what) = head::check_answer(status, response.headers(), asked) {
@@ -298,10 +299,7 @@ fn landed(ledger: &mut Ledger, outbound: &Outbound<'_>, sent: Sent) -> Result<Se
             again: None,
         });
     }
-    slot.outcome(Outcome::Answered {
-        status: status.as_u16(),
-        retry_after: retry_after(&response),
-    });
+    slot.answered(now.into_std(), status.as_u16(), retry_after(&response));
     // An answer that is not to what is still being sent: the rest of it will
     // not change it. A 2xx may be a stream in both directions.
     if outbound.uploading.ended().is_none() && !status.is_success() {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -30,6 +30,9 @@ pub struct Slot {
     seat: Seat,
     waited: Duration,
     given: bool,
+    /// Microseconds to the answer's head, at least 1; 0 where none is told.
+    answered_us: AtomicU32,
+    failed: AtomicBool,
 }
 
 impl Slot {
@@ -48,6 +51,8 @@ impl Slot {
             seat,
             waited,
             given: false,
+            answered_us: AtomicU32::new(0),
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -63,6 +68,20 @@ impl Slot {
         self.waited
     }
 
+    /// Says that the head of an answer came, and when: [`Slot::outcome`], and
+    /// the time for the version's figures.
+    pub fn answered(&self, at: Instant, status: u16, retry_after: Option<Duration>) {
+        // A 101 begins a conversation; how soon says nothing of answers.
+        if status != 101 {
+            let us = u32::try_from(self.seat.held(at).as_micros()).unwrap_or(u32::MAX);
+            self.answered_us.store(us.max(1), Ordering::Relaxed);
+        }
+        self.outcome(Outcome::Answered {
+            status,
+            retry_after,
+        });
+    }
+
     /// Says what became of the request, once its head came or it failed. Not to
     /// be called where the caller went away: that says nothing of the replica.
     ///
@@ -71,6 +90,10 @@ impl Slot {
     pub fn outcome(&self, outcome: Outcome) {
         let good =
             matches!(outcome, Outcome::Answered { status, .. } if status < 500 && status != 429);
+        let failed = !matches!(outcome, Outcome::Answered { status, .. } if status < 500);
+        if failed {
+            self.failed.store(true, Ordering::Relaxed);
+        }
         if good && !self.replica.attentive.load(Ordering::Relaxed) {
             return;
         }
@@ -93,6 +116,12 @@ impl Slot {
         let drained = state.roster.busy(self.replica.key).unwrap_or(0) == 0;
         state.took(now);
         state.load.held(self.seat.held(now));
+        let (us, failed) = (*self.answered_us.get_mut(), *self.failed.get_mut());
+        // One whose caller left says nothing.
+        if us > 0 || failed {
+            let answered = (us > 0).then(|| Duration::from_micros(u64::from(us)));
+            state.recent.take(now, answered, failed);
+        }
         self.fleet.gauges.show(&mut state);
         let made = made(&self.fleet, &state, handed);
         let draining = state.roster.sums().draining > 0;

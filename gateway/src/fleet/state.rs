@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::figures::Recent;
 use super::load::Load;
 use super::roster::{Refusal, Roster};
 use super::slot::Sender;
@@ -24,6 +25,7 @@ pub(super) struct State {
     pub(super) starting: u32,
     pub(super) arrived: u64,
     pub(super) load: Load,
+    pub(super) recent: Recent,
     pub(super) shown: Counts,
 }
 

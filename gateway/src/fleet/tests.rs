@@ -8,6 +8,7 @@ use tokio::time::{advance, sleep};
 use super::*;
 use crate::breaker;
 
+mod figures;
 mod stress;
 
 fn name(text: &str) -> Name {
