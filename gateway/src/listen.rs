@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
 use crate::exchange::{self, Connection, Shared};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::resource::{GatewayConfig, Limits, Listener, ListenerTls, TlsPolicy};
 use crate::shutdown::Tasks;
@@ -166,6 +167,7 @@ pub fn start(
     let joints = Joints {
         limits: Arc::clone(&shared.limits),
         metrics: Arc::clone(&shared.metrics),
+        memory: Arc::clone(&shared.memory),
         tasks: shared.tasks.clone(),
         control: control.clone(),
         events: Arc::clone(events),
@@ -193,6 +195,7 @@ impl Answer for Rc<exchange::Worker> {
 struct Joints {
     limits: Arc<Limits>,
     metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
     tasks: Tasks,
     control: Tasks,
     events: Arc<Events>,
@@ -275,6 +278,7 @@ fn start_workers<A: Answer>(
         let start = worker::Start {
             tasks: joints.tasks.clone(),
             limits: Arc::clone(&joints.limits),
+            memory: Arc::clone(&joints.memory),
             cut: cut.clone(),
         };
         match worker::start(index, start, make.clone()) {

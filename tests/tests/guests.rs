@@ -394,6 +394,10 @@ fn ask_auth_is_told_that_there_is_nothing_and_the_log_says_so_once() {
             "{text}"
         );
     }
+    let last = "which this gateway does not have yet";
+    until("the log is written", Duration::from_secs(20), || {
+        (gateway.log().matches(last).count() >= 3).then_some(())
+    });
     let log = gateway.log();
     for what in ["`tokens`", "`counters`", "`crypto.hmac-sha256`"] {
         let warned = format!("the plugin uses {what}, which this gateway does not have yet");

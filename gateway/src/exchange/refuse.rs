@@ -56,7 +56,12 @@ pub(super) fn refuse(mut ledger: Box<Ledger>, fault: &Fault, manner: &Manner) ->
         *response.status_mut() = StatusCode::BAD_REQUEST;
     }
     let clean = rest_is_read(&mut ledger, manner);
-    let must_close = matches!(fault, Fault::Malformed(_) | Fault::Draining) || !clean;
+    // At the memory limit a connection is worth more closed.
+    let ends = matches!(
+        fault,
+        Fault::Malformed(_) | Fault::Draining | Fault::OutOfMemory
+    );
+    let must_close = ends || !clean;
     if must_close && !ledger.connection.http2 {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);

@@ -140,7 +140,8 @@ async fn serve_opened<A: Answer>(
     } else {
         Watch::Http1(Framing::default())
     };
-    let guard = Guard::new(opened.stream, opened.ahead, watch, Arc::clone(&pulse)).keep(seat);
+    let guard = Guard::new(opened.stream, opened.ahead, watch, Arc::clone(&pulse));
+    let guard = guard.keep(seat, Arc::clone(&site.memory));
     if http2 {
         let ended = serve::http2(site, facts, guard, &pulse).await;
         tell(door, peer, &ended, pulse.refused());

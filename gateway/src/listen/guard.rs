@@ -22,6 +22,7 @@ use super::frames::Frames;
 use super::framing::Framing;
 use super::pulse::Pulse;
 use super::tls::TlsStream;
+use crate::memory::Memory;
 
 /// Ends a head wherever it stands in a way no parser of HTTP/1 takes: NUL is
 /// allowed nowhere in it, and the empty line makes hyper look at once.
@@ -30,6 +31,8 @@ const POISON: &[u8] = b"\0\r\n\r\n";
 /// What a caller may send before its upgrade is answered; the rest waits in the
 /// socket.
 const HELD_BYTES_MAX: usize = 16 << 10;
+
+const NO_MEMORY: &str = "a head that did not come whole, at the memory limit";
 
 const FLOOD: &str = "a flood of SETTINGS, PING or PRIORITY frames";
 
@@ -79,6 +82,7 @@ pub(super) struct Guard {
     ended: bool,
     /// The place among the connections, also of one that was upgraded.
     _seat: Option<Seat>,
+    memory: Option<Arc<Memory>>,
 }
 
 impl Guard {
@@ -94,12 +98,15 @@ impl Guard {
             failing: false,
             ended: false,
             _seat: None,
+            memory: None,
         }
     }
 
-    /// Keeps the seat for as long as there is the connection.
-    pub(super) fn keep(mut self, seat: Seat) -> Self {
+    /// Keeps the seat for as long as there is the connection, and lets no head
+    /// grow where the process is past its memory.
+    pub(super) fn keep(mut self, seat: Seat, memory: Arc<Memory>) -> Self {
         self._seat = Some(seat);
+        self.memory = Some(memory);
         self
     }
 
@@ -183,6 +190,25 @@ impl Guard {
         buf.set_filled(before + passed);
     }
 
+    /// Heads that do not end are memory without an exchange, which nobody could
+    /// refuse otherwise. One that comes whole gets its answer.
+    fn end_without_memory(&mut self) {
+        let grows = match &self.watch {
+            Watch::Http1(framing) => framing.in_head(),
+            Watch::Http2(frames, _) => frames.unfinished(),
+        };
+        let over = |memory: &Arc<Memory>| memory.over();
+        if grows
+            && self.refused.is_none()
+            && !self.pulse.is_raw()
+            && self.memory.as_ref().is_some_and(over)
+        {
+            self.refused = Some(NO_MEMORY);
+            self.pulse.refuse(NO_MEMORY);
+            self.failing = true;
+        }
+    }
+
     /// Whether what comes next is held; a no to the upgrade ends that.
     fn holds(&mut self) -> bool {
         let Watch::Http1(framing) = &mut self.watch else {
@@ -252,9 +278,14 @@ impl AsyncRead for Guard {
             return this.hold(cx);
         }
         let before = buf.filled().len();
+        // What was read to tell the protocols apart is the start of a head.
+        let fresh = this.ahead.is_empty();
         match this.poll_stream(cx, buf) {
             Poll::Ready(Ok(())) => {
                 this.look(buf, before);
+                if fresh {
+                    this.end_without_memory();
+                }
                 if this.refused.is_some() && buf.filled().len() == before {
                     return Poll::Ready(this.after_refusal(buf));
                 }

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::exchange::Connection;
+use crate::memory::Memory;
 use crate::resource::Limits;
 use crate::shutdown::Tasks;
 
@@ -77,6 +78,8 @@ pub(super) struct Site<A> {
     pub(super) tasks: Tasks,
     /// The limits of callers.
     pub(super) limits: Arc<Limits>,
+    /// Whether the process is past its memory limit.
+    pub(super) memory: Arc<Memory>,
     /// Whether the worker drains. Connections look at this and not at `tasks`,
     /// whose token is a lock that all workers share.
     pub(super) draining: Cell<bool>,

@@ -116,6 +116,7 @@ struct Fixture {
     listening: Arc<Listening>,
     told: UnboundedReceiver<String>,
     metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
     events: Arc<Events>,
     state: TempDir,
 }
@@ -161,9 +162,11 @@ fn config(tls: Vec<ListenerTls>, limits: &Limits) -> GatewayConfig {
 fn try_start(config: &GatewayConfig, state: TempDir) -> Result<Fixture, ListenError> {
     let metrics = Metrics::new().unwrap();
     let events = Arc::<Events>::default();
+    let memory = Arc::new(Memory::new(config.limits.memory));
     let joints = Joints {
         limits: Arc::new(config.limits.clone()),
         metrics: Arc::clone(&metrics),
+        memory: Arc::clone(&memory),
         tasks: Tasks::new(),
         control: Tasks::new(),
         events: Arc::clone(&events),
@@ -175,6 +178,7 @@ fn try_start(config: &GatewayConfig, state: TempDir) -> Result<Fixture, ListenEr
         listening: Arc::new(listening),
         told,
         metrics,
+        memory,
         events,
         state,
     })

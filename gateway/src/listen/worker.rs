@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::memory::Memory;
 use crate::metrics;
 use crate::resource::Limits;
 use crate::shutdown::Tasks;
@@ -32,6 +33,8 @@ pub(super) struct Start {
     pub(super) tasks: Tasks,
     /// The limits of callers.
     pub(super) limits: Arc<Limits>,
+    /// Whether the process is past its memory limit.
+    pub(super) memory: Arc<Memory>,
     /// Ends the workers, with whatever they still have.
     pub(super) cut: CancellationToken,
 }
@@ -57,6 +60,7 @@ pub(super) fn start<A: Answer>(
                     answer: make(),
                     tasks: start.tasks,
                     limits: start.limits,
+                    memory: start.memory,
                     draining: Cell::new(false),
                     bell: Notify::new(),
                 });

@@ -134,3 +134,27 @@ async fn a_handshake_that_drips_is_closed() {
     caller.write_all(&[0x16, 3, 1]).await.unwrap();
     assert_eq!(read_to_end(&mut caller).await, "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_memory_limit_no_head_grows_and_one_that_is_whole_is_answered() {
+    let fixture = plain(&Limits {
+        memory: Some(1),
+        ..limits()
+    });
+    let mut whole = fixture.connect().await;
+    send(&mut whole, GET).await;
+    read_answer(&mut whole).await;
+    let begun = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(100));
+    let mut early = fixture.connect().await;
+    send(&mut early, GET).await;
+    read_answer(&mut early).await;
+    assert_eq!(fixture.memory.measure(), Some(true));
+    // On a connection that is there, and on a new one.
+    for caller in [&mut early, &mut fixture.connect().await] {
+        send(caller, &begun).await;
+        assert_eq!(read_to_end(caller).await, "");
+    }
+    send(&mut whole, GET).await;
+    let answer = read_answer(&mut whole).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}

@@ -156,7 +156,9 @@ pub struct Limits {
     pub streams_per_connection: Option<u64>,
     /// An unused connection to a replica. Default: 1s.
     pub upstream_idle: Option<Interval>,
-    /// Other than 0 comes with a later version.
+    /// What the process may use; past it no exchange begins (503), and a head that does
+    /// not come whole ends its connection. 0: 80 % of what the machine or its group
+    /// allows. Default: 0.
     pub memory: Option<Size>,
     /// On SIGTERM, and for a replica that is being removed. Default: 30s.
     pub drain: Option<Interval>,
