@@ -37,6 +37,7 @@ mod flight;
 mod forward;
 mod head;
 mod ledger;
+mod mirror;
 mod outlive;
 mod problem;
 mod record;
@@ -52,6 +53,7 @@ use chance::Chance;
 use forward::Answered;
 use head::ForwardedCache;
 use ledger::Ledger;
+use mirror::Room;
 
 /// Serves one request. Never fails: what goes wrong is an answer.
 ///
@@ -113,6 +115,8 @@ pub struct Worker {
     grants: Grants,
     /// Request ids and draws.
     chance: Chance,
+    /// What copies of exchanges keep.
+    room: Rc<Room>,
     /// Metrics of exchanges that came to no endpoint.
     nowhere: ExchangeMetrics,
     /// The access line that is being written.
@@ -127,6 +131,7 @@ impl Worker {
             pool: Pool::new(shared.limits.upstream_idle, shared.tasks.clone()),
             grants: Grants::new(),
             chance: Chance::new(),
+            room: Rc::default(),
             nowhere: ExchangeMetrics::new(&shared.metrics, "", ""),
             line: RefCell::default(),
             shared,

@@ -190,6 +190,7 @@ impl Fleet {
             wanted: 0,
             starting: 0,
             arrived: 0,
+            copies: 0,
             load: Load::new(now()),
             recent: Recent::default(),
             shown: Counts::default(),

@@ -31,7 +31,7 @@ mod traffic;
 
 pub use load::{Document, Set, Source, check, load, yaml};
 pub use problem::Problem;
-pub use traffic::Sticky;
+pub use traffic::{Mirror, Sticky};
 
 /// `kind: GatewayConfig`: the gateway itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -278,6 +278,9 @@ pub struct Endpoint {
     pub auth: Auth,
     /// Which version answers.
     pub split: Split,
+    /// Which version gets copies of exchanges; none: nobody but who a split
+    /// policy names.
+    pub mirror: Option<Mirror>,
     /// What is kept; asked in order.
     pub collect: Vec<CollectBinding>,
     /// 1 to 6; exactly one has `default`.

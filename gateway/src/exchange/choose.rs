@@ -14,10 +14,12 @@ use super::authenticate::{Identified, facts, failed};
 use super::draw::draw;
 use super::head;
 use super::ledger::{Kept, Ledger, Place};
+use super::mirror;
 use super::outlive::outlive;
 use super::route::Routed;
 use crate::fault::Fault;
 use crate::fleet::{Counts, Figures};
+use crate::name::Name;
 use crate::policy::{Candidate, KeptFacts, Policy};
 use crate::resource::{OnFailure, Role};
 use crate::split::{self, Share};
@@ -39,6 +41,17 @@ pub(super) struct Chosen {
     pub(super) forward_credential: bool,
     /// Whether a model's 500 becomes 502.
     pub(super) model_errors_as_502: bool,
+    /// Versions that get a copy; none of them is `version`.
+    pub(super) mirrors: Vec<Arc<VersionEntry>>,
+    /// Whether the bodies of answers to copies are compared.
+    pub(super) compare_body: bool,
+}
+
+/// What a split policy said beside the version.
+#[derive(Debug, Default)]
+struct Said {
+    tags: Vec<(String, String)>,
+    mirrors: Vec<Name>,
 }
 
 /// Picks the version. One plugin call, about 2 µs with a Rust policy.
@@ -51,16 +64,21 @@ pub(super) struct Chosen {
 pub(super) async fn choose(ledger: &mut Ledger, identified: Identified) -> Result<Chosen, Fault> {
     let routed = identified.routed;
     let entry = Arc::clone(&routed.entry);
-    let mut tags = Vec::new();
-    let version = match pinned(&entry, &routed.admitted.parts.headers)? {
-        Some(version) => version,
-        None => by_policy(ledger, &routed, &entry, &mut tags).await?,
+    let mut said = Said::default();
+    let (version, mirrors) = match pinned(&entry, &routed.admitted.parts.headers)? {
+        // Who asks for one version is not for another to see.
+        Some(version) => (version, Vec::new()),
+        None => {
+            let version = by_policy(ledger, &routed, &entry, &mut said).await?;
+            let mirrors = mirror::choose(&ledger.worker(), &entry, &version, &said.mirrors);
+            (version, mirrors)
+        }
     };
     if !version.paths.allow(routed.target.path()) {
         let what = format!("Version {} lists no such path", version.spec.name);
         return Err(Fault::NotFound(what));
     }
-    keep(ledger, &routed, &version, tags);
+    keep(ledger, &routed, &version, said.tags);
     ledger.place = Place::Version(entry.spec.name.clone(), Arc::clone(&version));
     let open = matches!(entry.spec.auth.mode, crate::resource::AuthMode::None);
     Ok(Chosen {
@@ -70,6 +88,12 @@ pub(super) async fn choose(ledger: &mut Ledger, identified: Identified) -> Resul
         max_request_bytes: entry.spec.max_request_bytes,
         forward_credential: open || entry.spec.auth.forward_credential,
         model_errors_as_502: entry.spec.model_errors_as_502,
+        mirrors,
+        compare_body: entry
+            .spec
+            .mirror
+            .as_ref()
+            .is_some_and(|mirror| mirror.compare_body),
     })
 }
 
@@ -92,7 +116,7 @@ async fn by_policy(
     ledger: &mut Ledger,
     routed: &Routed,
     entry: &Entry,
-    tags: &mut Vec<(String, String)>,
+    said: &mut Said,
 ) -> Result<Arc<VersionEntry>, Fault> {
     let seen = look(ledger, entry);
     let headers = &routed.admitted.parts.headers;
@@ -110,8 +134,9 @@ async fn by_policy(
             ledger.deciding += began.elapsed();
             match choice {
                 Ok(choice) => {
-                    *tags = choice.tags;
                     if let Some(version) = entry.version(choice.version.as_str()) {
+                        said.tags = choice.tags;
+                        said.mirrors = choice.mirrors;
                         return Ok(Arc::clone(version));
                     }
                     format!("{} is no version", choice.version)

@@ -17,9 +17,10 @@ use super::choose::Chosen;
 use super::flight::{Field, Flight, Late, NoAnswer, Patience};
 use super::head::{self, Origin, Outgoing};
 use super::ledger::Ledger;
+use super::mirror;
 use super::tunnel::Asked;
 use crate::fault::Fault;
-use crate::fleet::{Outcome, Slot};
+use crate::fleet::{Outcome, Replica, Slot};
 use crate::resource::CallerGone;
 use crate::table::VersionEntry;
 use crate::upstream::{Link, Peer, Pool, Response, UploadFault, Uploading};
@@ -67,23 +68,47 @@ struct Outbound<'a> {
 /// `body-too-large`, `caller-timeout`, `caller-gone`, `malformed` for the
 /// caller's body; `overloaded`, `no-replica` for want of a slot;
 /// `replica-failed`, `scoring-timeout`.
-pub(super) async fn forward(ledger: &mut Ledger, mut chosen: Chosen) -> Result<Answered, Fault> {
+pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answered, Fault> {
+    let slot = seat(ledger, &chosen).await?;
+    proceed(ledger, chosen, slot).await
+}
+
+/// The first half of [`forward`]: a slot, or a place in the queue for one.
+///
+/// # Errors
+///
+/// `body-too-large` where the caller said so; `overloaded`, `no-replica`.
+pub(super) async fn seat(ledger: &mut Ledger, chosen: &Chosen) -> Result<Slot, Fault> {
     let limit = chosen.max_request_bytes;
-    if chosen
-        .admitted
-        .content_length
-        .is_some_and(|length| length > limit)
-    {
+    let length = chosen.admitted.content_length;
+    if length.is_some_and(|length| length > limit) {
         return Err(Fault::BodyTooLarge(limit));
     }
+    take_slot(ledger, &chosen.version, None).await
+}
+
+/// The second half: the request to the slot's replica, and the head of its answer.
+///
+/// # Errors
+///
+/// Those of [`forward`] that are not [`seat`]'s.
+pub(super) async fn proceed(
+    ledger: &mut Ledger,
+    mut chosen: Chosen,
+    slot: Slot,
+) -> Result<Answered, Fault> {
     let worker = ledger.worker();
     let version = Arc::clone(&chosen.version);
-    let slot = take_slot(ledger, &version, None).await?;
+    let limit = chosen.max_request_bytes;
+    let mut copies = mirror::plan(ledger, &mut chosen);
     let body = ledger
         .unread
         .take()
         .ok_or_else(|| Fault::Internal("the body was taken twice".to_owned()))?;
-    let copy_max = ledger.kept.as_ref().map_or(0, |kept| kept.body_bytes);
+    let kept = ledger.kept.as_ref().map_or(0, |kept| kept.body_bytes);
+    let copy_max = copies
+        .as_ref()
+        .map_or(kept, |plan| plan.body_bytes.max(kept));
     let uploading = Uploading::new(body, limit, copy_max);
     ledger.uploading = Some(uploading.clone());
     let upgrade = chosen.admitted.upgrade.take();
@@ -102,6 +127,9 @@ pub(super) async fn forward(ledger: &mut Ledger, mut chosen: Chosen) -> Result<A
     };
     let model_errors_as_502 = chosen.model_errors_as_502;
     let head = outgoing_head(ledger, chosen, &outbound);
+    if let Some(plan) = &mut copies {
+        plan.keep_head(&head);
+    }
     let first = slot.replica().id.clone();
     let sent = match send(ledger, &outbound, slot, head).await {
         Ok(sent) => sent,
@@ -119,6 +147,9 @@ pub(super) async fn forward(ledger: &mut Ledger, mut chosen: Chosen) -> Result<A
         }
     };
     let (response, link, slot) = sent;
+    if let Some(plan) = copies {
+        plan.send(ledger, &uploading, response.status());
+    }
     Ok(Answered {
         response,
         link,
@@ -172,6 +203,16 @@ fn outgoing_head(ledger: &mut Ledger, chosen: Chosen, outbound: &Outbound<'_>) -
     parts
 }
 
+/// A replica, as the pool of connections knows it.
+pub(super) fn peer(replica: &Replica) -> Peer {
+    Peer {
+        address: replica.address,
+        tls: replica.tls.clone(),
+        idle: Arc::clone(&replica.idle),
+        idle_max: replica.slots,
+    }
+}
+
 type Sent = (Response, Link, Slot);
 
 /// Sends the request to the slot's replica: on an unused connection where there
@@ -182,13 +223,7 @@ async fn send(
     slot: Slot,
     head: Parts,
 ) -> Result<Sent, Failed> {
-    let replica = Arc::clone(slot.replica());
-    let peer = Peer {
-        address: replica.address,
-        tls: replica.tls.clone(),
-        idle: Arc::clone(&replica.idle),
-        idle_max: replica.slots,
-    };
+    let peer = peer(slot.replica());
     let (mut slot, mut head) = (slot, head);
     if let Some(link) = outbound.field.worker.pool.take(&peer) {
         match fly(ledger, outbound, link, slot, head).await {

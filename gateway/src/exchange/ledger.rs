@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::mirror::Original;
 use super::{Connection, Worker, head, record};
 use crate::fault::{Blame, Fault};
 use crate::id::{Digest, ReplicaId};
@@ -130,6 +131,8 @@ pub(super) struct Ledger {
     pub(super) end: End,
     /// What is kept for collecting.
     pub(super) kept: Option<Box<Kept>>,
+    /// What its copies are compared with.
+    pub(super) original: Option<Box<Original>>,
 }
 
 impl Ledger {
@@ -164,6 +167,7 @@ impl Ledger {
             response_bytes: 0,
             end: End::default(),
             kept: None,
+            original: None,
         })
     }
 

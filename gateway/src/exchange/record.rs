@@ -19,6 +19,9 @@ use crate::policy::{CollectedBody, CollectedExchange, Outcome};
 /// Records the exchange. About a microsecond and a half with an access line.
 pub(super) fn record(ledger: &mut Ledger, worker: &Worker) {
     let took = ledger.started.elapsed();
+    if let Some(original) = ledger.original.take() {
+        original.ended(ledger.response_bytes, ledger.end.fault.is_none());
+    }
     let metrics = ledger.metrics();
     metrics.count(ledger.end.status, ledger.end.fault.map(|(_, index)| index));
     metrics.request_seconds.observe(took);
@@ -43,7 +46,7 @@ pub(super) fn record(ledger: &mut Ledger, worker: &Worker) {
 
 /// From the end of the request (where that was after its begin) to the head of
 /// the answer.
-fn upstream(ledger: &Ledger) -> Option<Duration> {
+pub(super) fn upstream(ledger: &Ledger) -> Option<Duration> {
     let (sent, answered) = (ledger.sent?, ledger.answered?);
     let uploaded = ledger.uploading.as_ref().and_then(|body| body.ended());
     let from = uploaded.map_or(sent, |uploaded| uploaded.max(sent));
@@ -189,11 +192,8 @@ fn collect(ledger: &mut Ledger, worker: &Worker, kept: Kept, took: Duration) {
     };
     let request_bytes = ledger.uploading.as_ref().map_or(0, |body| body.bytes());
     let request_body = ledger.uploading.as_ref().map(|body| {
-        let (data, complete) = body.copied();
-        CollectedBody {
-            data: data.into(),
-            complete,
-        }
+        let (data, complete) = body.copied(kept.body_bytes);
+        CollectedBody { data, complete }
     });
     let whole = kept.response_ended && kept.response.len() as u64 == ledger.response_bytes;
     let response_body = CollectedBody {

@@ -224,6 +224,9 @@ impl Answer {
         self.mid_line = data.last().is_some_and(|byte| *byte != b'\n');
         if let Some(ledger) = &mut self.ledger {
             ledger.response_bytes += data.len() as u64;
+            if let Some(original) = &mut ledger.original {
+                original.take(data);
+            }
             if let Some(kept) = &mut ledger.kept {
                 let room = kept.body_bytes.saturating_sub(kept.response.len());
                 let part = data.get(..room.min(data.len())).unwrap_or_default();

@@ -31,6 +31,7 @@ use crate::units::Percent;
 mod callers;
 mod heads;
 mod http2;
+mod mirrors;
 mod policies;
 mod replicas;
 mod upgrades;
@@ -431,6 +432,7 @@ fn endpoint() -> Endpoint {
             sticky: None,
             pin: true,
         },
+        mirror: None,
         collect: Vec::new(),
         versions: vec![version],
     }

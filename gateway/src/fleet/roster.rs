@@ -163,6 +163,16 @@ impl<W> Roster<W> {
         (asked, handed)
     }
 
+    /// A slot that nobody needs at the moment: none waits, and more than `leave`
+    /// are free. Never waits and starts nothing.
+    pub fn spare(&mut self, now: Instant, leave: u32) -> Option<Seat> {
+        if !self.queue.is_empty() || self.sums.free <= leave {
+            return None;
+        }
+        let key = self.pick(now, None)?;
+        Some(self.charge(now, key))
+    }
+
     /// Ready replicas other than `not`.
     fn others(&self, not: Option<u32>) -> u32 {
         let is_ready = |member: &Member| member.ready && !member.draining;

@@ -30,6 +30,8 @@ pub struct Slot {
     seat: Seat,
     waited: Duration,
     given: bool,
+    /// Whether it is a copy's.
+    copy: bool,
     /// Microseconds to the answer's head, at least 1; 0 where none is told.
     answered_us: AtomicU32,
     failed: AtomicBool,
@@ -51,6 +53,7 @@ impl Slot {
             seat,
             waited,
             given: false,
+            copy: false,
             answered_us: AtomicU32::new(0),
             failed: AtomicBool::new(false),
         })
@@ -112,6 +115,7 @@ impl Slot {
         }
         let now = now();
         let mut state = self.fleet.state.lock();
+        state.copies -= u32::from(self.copy);
         let handed = state.roster.give(now, self.seat, None);
         let drained = state.roster.busy(self.replica.key).unwrap_or(0) == 0;
         state.took(now);
@@ -166,6 +170,27 @@ pub(super) fn made(fleet: &Arc<Fleet>, state: &State, handed: Vec<Handed<Sender>
 }
 
 impl Fleet {
+    /// A slot for a copy of another version's exchange, where one is free at
+    /// once: a copy never waits, is no traffic, and starts nothing. Where the
+    /// version has `own` traffic, copies hold at most half of its slots and
+    /// leave one free, so that its own requests seldom meet them.
+    pub fn spare_slot(self: &Arc<Self>, own: bool) -> Option<Slot> {
+        let now = now();
+        let mut state = self.state.lock();
+        let slots = state.roster.sums().slots;
+        let (most, leave) = if own { (slots / 2, 1) } else { (slots, 0) };
+        if state.copies >= most {
+            return None;
+        }
+        let seat = state.roster.spare(now, leave)?;
+        let mut slot = Slot::new(self, &state, seat, Duration::ZERO)?;
+        slot.copy = true;
+        state.copies += 1;
+        state.took(now);
+        self.gauges.show(&mut state);
+        Some(slot)
+    }
+
     /// Sends what was made, without the lock. A slot whose waiter has gone
     /// meanwhile goes to the next.
     pub(super) fn deliver(&self, made: Vec<Made>) {

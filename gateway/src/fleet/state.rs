@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) wanted: u32,
     pub(super) starting: u32,
     pub(super) arrived: u64,
+    /// Slots that copies of other versions' exchanges hold.
+    pub(super) copies: u32,
     pub(super) load: Load,
     pub(super) recent: Recent,
     pub(super) shown: Counts,

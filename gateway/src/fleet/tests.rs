@@ -9,6 +9,7 @@ use super::*;
 use crate::breaker;
 
 mod figures;
+mod spare;
 mod stress;
 
 fn name(text: &str) -> Name {

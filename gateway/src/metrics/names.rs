@@ -47,6 +47,15 @@ pub struct Metrics {
     pub certificate_expiry_seconds: Arc<Family<Gauge>>,
     /// Exchanges that share of a version was moved to others: endpoint, version.
     pub moved_shares: Arc<Family<Counter>>,
+    /// Copies of exchanges: endpoint, version that got it, result (same,
+    /// status_differs, size_differs, body_differs, uncompared, failed,
+    /// skipped_<reason>).
+    pub mirror: Arc<Family<Counter>>,
+    /// By how much later than the original's the head of a copy's answer came:
+    /// endpoint, version that got it.
+    pub mirror_slower_seconds: Arc<Family<Histogram>>,
+    /// By how much sooner.
+    pub mirror_faster_seconds: Arc<Family<Histogram>>,
     /// Connections of callers, over all listeners.
     pub connections: Arc<Family<Gauge>>,
     /// Constant 1 with the version as label.
@@ -130,6 +139,24 @@ impl Metrics {
                 r,
                 "moved_shares_total",
                 "Exchanges drawn while a version's share was moved to others",
+                &version,
+            )?,
+            mirror: family(
+                r,
+                "mirror_total",
+                "Copies of exchanges for another version",
+                &["endpoint", "version", "result"],
+            )?,
+            mirror_slower_seconds: family(
+                r,
+                "mirror_slower_seconds",
+                "By how much later than the original's the answer to a copy began",
+                &version,
+            )?,
+            mirror_faster_seconds: family(
+                r,
+                "mirror_faster_seconds",
+                "By how much sooner than the original's the answer to a copy began",
                 &version,
             )?,
             connections: family(r, "connections", "Connections of callers", &["listener"])?,

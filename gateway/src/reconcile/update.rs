@@ -118,7 +118,8 @@ impl Control {
         for version in before.versions.iter().chain(&before.updates) {
             version.retire();
         }
-        for family in [&self.metrics.requests, &self.metrics.moved_shares] {
+        let metrics = &self.metrics;
+        for family in [&metrics.requests, &metrics.moved_shares, &metrics.mirror] {
             family.remove(&[name]);
         }
     }

@@ -1,5 +1,6 @@
 //! The body of a request on its way from the caller to a replica: counted,
-//! limited, watched for stalls, and copied up to a limit for collecting.
+//! limited, watched for stalls, and copied up to a limit for collecting and for
+//! mirrors.
 //!
 //! Never holds more of it than one frame (beside the copy) and never reads
 //! ahead of the replica. hyper's connection to the replica polls [`Upload`];
@@ -37,7 +38,23 @@ pub enum UploadFault {
 
 /// The body as hyper's connection to the replica polls it.
 #[derive(Debug)]
-pub struct Upload(Rc<State>);
+pub struct Upload(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// Of the caller, as it comes.
+    Caller(Rc<State>),
+    /// A copy of one that came to its end.
+    Copy(Bytes),
+}
+
+impl Upload {
+    /// The copy of a whole body.
+    #[must_use]
+    pub fn copy(bytes: Bytes) -> Self {
+        Self(Kind::Copy(bytes))
+    }
+}
 
 /// The same body, as `exchange` watches it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,6 +73,8 @@ struct State {
     stopped: Cell<bool>,
     copy_max: usize,
     copy: RefCell<Vec<u8>>,
+    /// The copy, once it was shared.
+    shared: RefCell<Option<Bytes>>,
 }
 
 impl Uploading {
@@ -77,13 +96,14 @@ impl Uploading {
             stopped: Cell::new(false),
             copy_max,
             copy: RefCell::default(),
+            shared: RefCell::default(),
         }))
     }
 
     /// A body for hyper. Only the newest one may be polled.
     #[must_use]
     pub fn body(&self) -> Upload {
-        Upload(Rc::clone(&self.0))
+        Upload(Kind::Caller(Rc::clone(&self.0)))
     }
 
     /// Bytes that were read of the caller.
@@ -148,12 +168,31 @@ impl Uploading {
         self.0.incoming.borrow_mut().take()
     }
 
-    /// The copy that was kept, and whether it is all of the body.
+    /// The first `most` bytes of the copy that was kept, and whether that is all
+    /// of the body. Once.
     #[must_use]
-    pub fn copied(&self) -> (Vec<u8>, bool) {
-        let copy = self.0.copy.take();
+    pub fn copied(&self, most: usize) -> (Bytes, bool) {
+        let copy = match self.0.shared.take() {
+            Some(shared) if shared.len() <= most => shared,
+            // Its own bytes: a part would keep the whole alive.
+            Some(shared) => Bytes::copy_from_slice(shared.get(..most).unwrap_or_default()),
+            None => {
+                let mut copy = self.0.copy.take();
+                copy.truncate(most);
+                copy.into()
+            }
+        };
         let complete = self.0.ended.get().is_some() && copy.len() as u64 == self.0.bytes.get();
         (copy, complete)
+    }
+
+    /// The whole body, where it came to its end and the copy has all of it.
+    #[must_use]
+    pub fn whole(&self) -> Option<Bytes> {
+        self.0.ended.get()?;
+        let mut shared = self.0.shared.borrow_mut();
+        let copy = shared.get_or_insert_with(|| self.0.copy.take().into());
+        (copy.len() as u64 == self.0.bytes.get()).then(|| copy.clone())
     }
 }
 
@@ -198,7 +237,14 @@ impl Body for Upload {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
-        let state = &*self.0;
+        let state = match &mut self.get_mut().0 {
+            Kind::Caller(state) => &**state,
+            Kind::Copy(bytes) => {
+                let frame = Frame::data(std::mem::take(bytes));
+                let some = frame.data_ref().is_some_and(|data| !data.is_empty());
+                return Poll::Ready(some.then_some(Ok(frame)));
+            }
+        };
         if state.stopped.get() {
             return Poll::Pending;
         }
@@ -230,13 +276,19 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.ended.get().is_some()
+        match &self.0 {
+            Kind::Caller(state) => state.ended.get().is_some(),
+            Kind::Copy(bytes) => bytes.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &*self.0.incoming.borrow() {
-            Some(incoming) => incoming.size_hint(),
-            None => SizeHint::with_exact(0),
+        match &self.0 {
+            Kind::Caller(state) => match &*state.incoming.borrow() {
+                Some(incoming) => incoming.size_hint(),
+                None => SizeHint::with_exact(0),
+            },
+            Kind::Copy(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }

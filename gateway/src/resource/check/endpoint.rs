@@ -32,7 +32,6 @@ pub(in crate::resource) fn endpoint(
 ) -> Option<Endpoint> {
     let at = At::ROOT.key("spec");
     check.later(&at.key("cors"), &spec.cors, &json!(null));
-    check.later(&at.key("mirror"), &spec.mirror, &json!(null));
     check.later(&at.key("fairness"), &spec.fairness, &json!(null));
     let hosts = hosts(
         check,
@@ -51,6 +50,7 @@ pub(in crate::resource) fn endpoint(
     let open = mode == Some(raw::AuthMode::None);
     let split = split(check, &at.key("split"), spec.split.as_ref(), open, known);
     let versions = versions(check, &at, spec.versions.as_deref());
+    let mirror = traffic::mirror(check, &at.key("mirror"), spec);
     let collect = collect(check, &at.key("collect"), spec, known);
     Some(Endpoint {
         name: name?,
@@ -60,6 +60,7 @@ pub(in crate::resource) fn endpoint(
         model_errors_as_502: spec.model_errors_as_502.unwrap_or(false),
         auth: auth?,
         split: split?,
+        mirror,
         collect,
         versions,
     })

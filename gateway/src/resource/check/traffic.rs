@@ -1,4 +1,5 @@
-//! Checks what an endpoint says of who goes where: its sticky callers.
+//! Checks what an endpoint says of who goes where: its sticky callers and its
+//! mirror.
 //!
 //! Shares, default and control are `endpoint`'s. Called by it.
 
@@ -8,10 +9,12 @@ use http::header::{
     UPGRADE,
 };
 
-use crate::resource::Sticky;
+use crate::name::Name;
 use crate::resource::check::{At, Check};
 use crate::resource::node::shown_text;
 use crate::resource::raw::endpoint as raw;
+use crate::resource::suggest::suggestion;
+use crate::resource::{Mirror, Sticky};
 
 /// Longest name of a cookie; browsers take some thousand, nobody needs them.
 const COOKIE_NAME_MAX: usize = 256;
@@ -58,6 +61,37 @@ pub(super) fn sticky(
             Some(Sticky::Caller)
         }
     }
+}
+
+/// Which version gets copies; none where none is wanted or a problem was told.
+pub(super) fn mirror(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    spec: &raw::EndpointSpec,
+) -> Option<Mirror> {
+    let raw = spec.mirror.as_ref()?;
+    let percent = check.required(raw.percent, at, "percent");
+    let text = check.required(raw.version.as_ref(), at, "version")?;
+    let versions = spec.versions.as_deref().unwrap_or_default();
+    let known: Vec<&str> = versions
+        .iter()
+        .filter_map(|one| one.name.as_deref())
+        .collect();
+    let at = at.key("version");
+    if !known.contains(&text.as_str()) {
+        let message = format!("no version is named {}", shown_text(text));
+        check.tell_with(&at, message, suggestion(text, &known));
+    } else if versions.len() < 2 {
+        let message =
+            format!("{text} is the only version; a copy goes to one that does not answer");
+        check.tell(&at, message);
+    }
+    Some(Mirror {
+        // A name that is none is told where the version has it.
+        version: Name::parse(text).ok()?,
+        percent: percent?,
+        compare_body: raw.compare_body.unwrap_or(false),
+    })
 }
 
 /// The header that names a caller: one that is still there when a version is

@@ -27,14 +27,39 @@ pub struct EndpointSpec {
     pub auth: Option<Auth>,
     /// Which version answers.
     pub split: Option<Split>,
-    /// Comes with a later version.
-    pub mirror: Later,
+    /// Which version also gets a share of the exchanges, without answering.
+    /// Default: none.
+    pub mirror: Option<Mirror>,
     /// Comes with a later version.
     pub fairness: Later,
     /// What is kept; asked in order.
     pub collect: Option<Vec<CollectBinding>>,
     /// 1 to 6.
     pub versions: Option<Vec<Version>>,
+}
+
+/// A share of the exchanges is also sent to one more version, whose answer is
+/// compared with the caller's (`tidegate_mirror_total`) and dropped. Not what a
+/// caller pinned, nor what that version answers itself, nor an upgrade.
+///
+/// A copy is sent when the caller's answer begins, so that it neither delays nor
+/// fails it; never where that ended in a fault before. It has the headers that
+/// the answering replica got, the same request id among them. It takes a slot
+/// only where one is free at once and nobody waits: of a version with traffic of
+/// its own at most half of the slots, and never the last free one. It is no
+/// traffic: it does not wake a version from zero, though what it keeps busy
+/// counts for the scaler. Bodies over 1 MiB are not copied. Where the caller
+/// leaves, the copy goes on, at most `scoringTimeout` longer than its original.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Mirror {
+    /// The version that gets the copies; its own share may be 0.
+    pub version: Option<String>,
+    /// Percent of the exchanges that other versions answer; decimals allowed.
+    pub percent: Option<Percent>,
+    /// Whether the bodies of the answers are compared, beside status and size.
+    /// Default: false.
+    pub compare_body: Option<bool>,
 }
 
 /// Who may call.
