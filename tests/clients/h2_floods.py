@@ -235,6 +235,13 @@ def without_host(attack):
     return attack.outcome(answers(1))
 
 
+def connect(attack):
+    attack.hello()
+    block = Encoder().encode([(":method", "CONNECT"), (":authority", attack.authority)])
+    attack.send(frame(HEADERS, END_HEADERS, 1, block))
+    return attack.outcome(answers(1))
+
+
 def under_its_length(attack):
     attack.hello()
     attack.send(frame(HEADERS, END_HEADERS, 1, attack.head(("content-length", "9"))))
@@ -279,6 +286,9 @@ ATTACKS = {
     "unknown-frames": flood(0x42, 0, b"x"),
     "bomb": bomb,
     "crumbs": crumbs,
+    "connect": connect,
+    "trace": one_head(method="TRACE"),
+    "asterisk": one_head(method="OPTIONS", path="*"),
     "without-host": without_host,
     "other-host": one_head(("host", "other.example")),
     "over-length": lambda attack: (

@@ -119,6 +119,9 @@ fn a_stream_that_is_no_http_is_refused() {
     // connection; the host is known to be wrong only when the head is read.
     let (reset, goaway) = ("reset 1", "goaway 1");
     let bad = [
+        ("connect", "status 405"),
+        ("trace", "status 405"),
+        ("asterisk", "status 400"),
         ("without-host", "status 400"),
         ("other-host", "status 400"),
         ("over-length", reset),

@@ -230,6 +230,8 @@ fn shapes_that_smuggle_are_refused_and_the_connection_closes() {
         "no host",
         &format!("POST {TARGET} HTTP/1.1\r\ncontent-length: 2\r\n\r\n{{}}"),
     );
+    check("an asterisk", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n");
+    check("no slash", "GET score HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(
         wrong.is_empty(),
         "not refused with 400:\n{}",
@@ -237,6 +239,27 @@ fn shapes_that_smuggle_are_refused_and_the_connection_closes() {
     );
     assert_eq!(gateway.score("iris", "", &[]).status, 200);
     assert_eq!(replica.busy(), 0);
+}
+
+#[test]
+fn no_tunnel_is_made() {
+    let replica = Replica::start("a");
+    let gateway = start(&replica, "");
+    let mut client = gateway.client();
+    let after = format!("POST {TARGET} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}");
+    let both = format!("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n{after}");
+    client.send(both.as_bytes()).unwrap();
+    let answer = client.answer().unwrap();
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (405, "method-not-allowed")
+    );
+    assert!(answer.header("allow").is_some());
+    // What follows is HTTP, or the connection is over.
+    if let Ok(next) = client.answer() {
+        assert_eq!(next.status, 200, "{}", next.text());
+    }
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
 }
 
 #[test]
