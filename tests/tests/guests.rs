@@ -2,10 +2,16 @@
 //!
 //! Auth fails closed, split falls back to weights, collect drops and counts;
 //! another endpoint is served all the while.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::time::Duration;
 
+use serde_json::Value;
+use tidegate_tests::client::request;
 use tidegate_tests::gateway::{Gateway, Setup};
 use tidegate_tests::replica::Replica;
 use tidegate_tests::{guests, until, yaml};
@@ -302,17 +308,24 @@ fn a_call_whose_caller_leaves_ends_and_keeps_its_instance() {
     };
     let allowed = || of("tidegate_policy_decisions_total", &[("decision", "allow")]);
     let instances = of("tidegate_plugin_instances", &[]);
-    let target = "/api/v1/service/iris/score";
-    let mut client = gateway.client();
-    let bytes = tidegate_tests::client::request("POST", target, &[], b"{}");
-    client.send(&bytes).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(allowed(), 0.0, "the call is under way");
-    drop(client);
-    let line = gateway.access_lines_at_least(1).remove(0);
-    assert_eq!(line["fault"], "caller-gone", "{line}");
-    until("the call ends", Duration::from_secs(20), || {
-        (allowed() == 1.0).then_some(())
+    let bytes = request("POST", "/api/v1/service/iris/score", &[], b"{}");
+    // Until one left while the call was under way, not before and not after.
+    let left = until("a caller leaves", Duration::from_secs(60), || {
+        let mut client = gateway.client();
+        client.send(&bytes).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        drop(client);
+        std::thread::sleep(Duration::from_millis(50));
+        let lines = gateway.access_lines();
+        (!lines.is_empty()).then_some(lines)
+    });
+    for line in &left {
+        assert_eq!(line["fault"], "caller-gone", "{line}");
+        assert_eq!(line["replica"], Value::Null, "{line}");
+        assert_eq!(line["policies"][0]["plugin"], "echo-auth", "{line}");
+    }
+    until("the call ends", Duration::from_secs(60), || {
+        (allowed() >= 1.0).then_some(())
     });
     assert_eq!(of("tidegate_plugin_instances", &[]), instances);
     assert_eq!(replica.served(), 0, "nobody is there for its answer");

@@ -50,11 +50,10 @@ fn a_second_signal_ends_the_drain() {
         until("it drains", LIMIT, || {
             gateway.log().contains("draining").then_some(())
         });
+        until("nobody is accepted while it drains", LIMIT, || {
+            std::net::TcpStream::connect(gateway.address("http")).err()
+        });
         assert!(process::lives(gateway.pid()), "an exchange is under way");
-        assert!(
-            std::net::TcpStream::connect(gateway.address("http")).is_err(),
-            "nobody is accepted while it drains"
-        );
         process::signal(gateway.pid(), second);
         let status = gateway.ends(Duration::from_secs(20));
         assert!(status.success(), "{status}");
