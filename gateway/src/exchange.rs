@@ -32,6 +32,7 @@ mod authenticate;
 mod body;
 mod chance;
 mod choose;
+mod cold;
 mod draw;
 mod flight;
 mod forward;
@@ -67,21 +68,38 @@ pub async fn serve(
     let (parts, body) = request.into_parts();
     let mut ledger = Ledger::open(&worker, &connection, &parts, body);
     let manner = refuse::Manner::of(&parts);
-    let life = AssertUnwindSafe(live(&mut ledger, parts)).catch_unwind();
+    let life = AssertUnwindSafe(live(&mut ledger, parts, &manner)).catch_unwind();
     match life.await {
-        Ok(Ok(answered)) => relay::relay(ledger, answered),
+        Ok(Ok(Life::Answered(answered))) => relay::relay(ledger, answered),
+        Ok(Ok(Life::Cold(chosen))) => Box::pin(cold::serve(ledger, chosen, manner)).await,
         Ok(Err(fault)) => refuse::refuse(ledger, &fault, &manner),
         Err(panic) => refuse::refuse(ledger, &refuse::panicked(&*panic), &manner),
     }
 }
 
+/// How far a request came by itself.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would cost each exchange an allocation"
+)]
+enum Life {
+    /// Its replica answered.
+    Answered(Answered),
+    /// Its version is at zero, and its caller takes comments meanwhile.
+    Cold(Box<choose::Chosen>),
+}
+
 /// The life of a request. Its last step, `record`, is the ledger's `Drop`.
-async fn live(ledger: &mut Ledger, parts: Parts) -> Result<Answered, Fault> {
+async fn live(ledger: &mut Ledger, parts: Parts, manner: &refuse::Manner) -> Result<Life, Fault> {
     let admitted = admit::admit(ledger, parts)?;
     let routed = route::route(ledger, admitted)?;
     let identified = authenticate::authenticate(ledger, routed).await?;
     let chosen = choose::choose(ledger, identified).await?;
-    forward::forward(ledger, chosen).await
+    if cold::wanted(&chosen, manner) {
+        return Ok(Life::Cold(Box::new(chosen)));
+    }
+    let answered = forward::forward(ledger, chosen).await?;
+    Ok(Life::Answered(answered))
 }
 
 /// What all workers share.

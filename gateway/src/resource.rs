@@ -476,6 +476,8 @@ pub struct Autoscale {
     pub scale_to_zero_after: Duration,
     /// How long a request waits for the first replica.
     pub cold_start_wait: Duration,
+    /// Whether callers who take event streams get comments while they wait.
+    pub cold_start_comments: bool,
 }
 
 /// How a replica is asked whether it is ready.

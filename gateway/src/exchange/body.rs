@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::cold::Cold;
 use super::relay::Answer;
 
 /// The body of an answer: nothing, whole, or streamed from a replica.
@@ -19,6 +20,7 @@ enum Kind {
     Empty,
     Whole(Bytes),
     Relay(Box<Answer>),
+    Cold(Box<Cold>),
 }
 
 /// Why the stream of an answer ends without its end. hyper breaks the
@@ -44,6 +46,11 @@ impl Body {
         }
     }
 
+    /// Comments while a version starts, then the stream of its replica.
+    pub(super) fn cold(cold: Box<Cold>) -> Self {
+        Self(Kind::Cold(cold))
+    }
+
     /// The stream of a replica.
     pub(super) fn relay(answer: Box<Answer>) -> Self {
         Self(Kind::Relay(answer))
@@ -56,6 +63,7 @@ impl std::fmt::Debug for Body {
             Kind::Empty => "Body(empty)",
             Kind::Whole(_) => "Body(whole)",
             Kind::Relay(_) => "Body(relay)",
+            Kind::Cold(_) => "Body(cold)",
         })
     }
 }
@@ -76,6 +84,7 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Relay(answer) => answer.poll_frame(cx),
+            Kind::Cold(cold) => cold.poll_frame(cx),
         }
     }
 
@@ -84,6 +93,7 @@ impl http_body::Body for Body {
             Kind::Empty => true,
             Kind::Whole(_) => false,
             Kind::Relay(answer) => answer.is_end(),
+            Kind::Cold(cold) => cold.is_end(),
         }
     }
 
@@ -92,6 +102,7 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Relay(answer) => answer.size_hint(),
+            Kind::Cold(_) => SizeHint::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `record`: so that step runs once on an answer, a fault, a cancelled handler,
 //! a reset and a panic. Never decides anything.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -127,6 +128,8 @@ pub(super) struct Ledger {
     pub(super) uploading: Option<Uploading>,
     /// Bytes of the answer's body.
     pub(super) response_bytes: u64,
+    /// Whether an answer began before there was a replica; `cold`'s.
+    pub(super) opened: Option<Rc<Cell<bool>>>,
     /// How it ended.
     pub(super) end: End,
     /// What is kept for collecting.
@@ -165,6 +168,7 @@ impl Ledger {
             unread: Some(body),
             uploading: None,
             response_bytes: 0,
+            opened: None,
             end: End::default(),
             kept: None,
             original: None,
@@ -278,7 +282,13 @@ impl Drop for Ledger {
             self.queued += asked.elapsed();
         }
         if self.end.status == 0 {
-            self.fault(&self.abandoned());
+            let fault = self.abandoned();
+            if self.opened.as_ref().is_some_and(|opened| opened.get()) {
+                self.end.status = 200;
+                self.break_off(&fault);
+            } else {
+                self.fault(&fault);
+            }
         }
         let worker = Rc::clone(&self.worker);
         record::record(self, &worker);

@@ -150,6 +150,23 @@ pub(super) fn event(fault: &Fault, request_id: &str, mid_line: bool) -> Bytes {
     format!("{before}event: error\ndata: {document}\n\n").into()
 }
 
+/// The last event of a stream that began before the model answered `status`.
+/// No fault of the gateway's: a problem without a type of its own (RFC 9457
+/// §4.2.1).
+pub(super) fn answer_event(status: StatusCode, detail: &str, request_id: &str) -> Bytes {
+    let document = Document {
+        r#type: "about:blank".to_owned(),
+        title: status.canonical_reason().unwrap_or("Unknown"),
+        status: status.as_u16(),
+        detail,
+        code: "model-answer",
+        request_id,
+        policy_code: None,
+    };
+    let document = serde_json::to_string(&document).unwrap_or_default();
+    format!("event: error\ndata: {document}\n\n").into()
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;

@@ -43,6 +43,11 @@ impl Manner {
             expects: parts.headers.contains_key(EXPECT),
         }
     }
+
+    /// Whether the caller waits for 100 Continue.
+    pub(super) fn expects(&self) -> bool {
+        self.expects
+    }
 }
 
 /// Answers a fault. The exchange is recorded when this returns.

@@ -32,7 +32,7 @@ use crate::upstream::{Link, Pool, Uploading, forbidden_in_trailers};
 
 /// Between the last event of a broken stream and the break: both protocols
 /// throw away what is not written yet when a stream is broken off.
-const EVENT_FLUSH: Duration = Duration::from_millis(20);
+pub(super) const EVENT_FLUSH: Duration = Duration::from_millis(20);
 
 /// Makes the answer for the caller of the replica's. The ledger goes with the
 /// body and is recorded when that ends, however it does.
@@ -114,14 +114,20 @@ pub(super) fn keep_head(ledger: &mut Ledger, headers: &HeaderMap) {
 /// Whether a fault can still be told as an event: an event stream without a
 /// length and without an encoding.
 fn is_event_stream(headers: &HeaderMap) -> bool {
+    has_events(headers)
+        && !headers.contains_key(CONTENT_LENGTH)
+        && !headers.contains_key(CONTENT_ENCODING)
+}
+
+/// Whether the body is an event stream.
+pub(super) fn has_events(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
-    let events = kind.is_some_and(|kind| {
+    kind.is_some_and(|kind| {
         let kind = kind.split(';').next().unwrap_or_default().trim();
         kind.eq_ignore_ascii_case("text/event-stream")
-    });
-    events && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(CONTENT_ENCODING)
+    })
 }
 
 /// How far the stream is.

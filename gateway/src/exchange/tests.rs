@@ -29,6 +29,7 @@ use crate::table::{AuthPolicies, CollectEntry, Entry, Paths, SplitPolicy, Versio
 use crate::units::Percent;
 
 mod callers;
+mod cold;
 mod heads;
 mod http2;
 mod mirrors;

@@ -73,6 +73,10 @@ fn autoscale(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Autoscale) -> Autosc
         let message = format!("minReplicas of {min} keeps replicas; write minReplicas: 0");
         check.tell(&at.key("scaleToZeroAfter"), message);
     }
+    if raw.cold_start_comments == Some(true) && min > 0 {
+        let message = format!("minReplicas of {min} keeps replicas; write minReplicas: 0");
+        check.tell(&at.key("coldStartComments"), message);
+    }
     let target = raw
         .target_utilization
         .or(Percent::from_percent(UTILIZATION))
@@ -107,6 +111,7 @@ fn autoscale(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Autoscale) -> Autosc
             COLD_START_WAIT,
             &TIMEOUT,
         ),
+        cold_start_comments: raw.cold_start_comments.unwrap_or(false),
     }
 }
 

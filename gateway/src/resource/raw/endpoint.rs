@@ -326,6 +326,14 @@ pub struct Autoscale {
     pub scale_to_zero_after: Option<Interval>,
     /// How long a request waits for the first replica. Default: 60s.
     pub cold_start_wait: Option<Interval>,
+    /// Where `minReplicas` is 0: whether a caller whose `Accept` lists
+    /// `text/event-stream` gets `200` and a comment every second while it waits
+    /// for the first replica, from the first second on, so that nothing between
+    /// cuts a silent connection. The model's events follow; if it does not
+    /// answer 200 with events, an `event: error` says what it did, and the
+    /// stream is broken off. Headers of the model do not reach such a caller.
+    /// Default: false.
+    pub cold_start_comments: Option<bool>,
 }
 
 /// When a replica is ready.
