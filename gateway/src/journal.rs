@@ -299,6 +299,10 @@ impl Journal {
         let Some(open) = self.open.remove(folder) else {
             return Ok(());
         };
+        if open.bytes == 0 {
+            // On a full disk each batch would leave an empty file.
+            return fs::remove_file(&open.part);
+        }
         open.file.sync_all()?;
         fs::rename(&open.part, open.part.with_extension(""))?;
         File::open(folder)?.sync_all()
