@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -90,9 +91,76 @@ impl Events {
     }
 }
 
+/// News of one kind that are told at once, before they are bounded: a version of
+/// that many replicas tells of each.
+const BURST: u32 = 32;
+/// Then one is told in this time.
+const REFILL: Duration = Duration::from_secs(30);
+
+/// Bounds what one object tells, so that a flapping replica pushes nobody else's
+/// events out. Time is an argument.
+#[derive(Debug)]
+pub struct Budget {
+    left: u32,
+    since: Instant,
+    untold: u32,
+}
+
+impl Budget {
+    /// A full one.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            left: BURST,
+            since: now,
+            untold: 0,
+        }
+    }
+
+    /// The message to tell now, with how many like it were not told before it;
+    /// none where this is one too many.
+    pub fn take(&mut self, now: Instant, message: &str) -> Option<String> {
+        let passed = now.saturating_duration_since(self.since);
+        let more = u32::try_from(passed.as_secs() / REFILL.as_secs()).unwrap_or(u32::MAX);
+        if self.left.saturating_add(more) >= BURST {
+            self.left = BURST;
+            self.since = now;
+        } else {
+            self.left += more;
+            self.since += REFILL * more;
+        }
+        if self.left == 0 {
+            self.untold = self.untold.saturating_add(1);
+            return None;
+        }
+        self.left -= 1;
+        Some(match std::mem::take(&mut self.untold) {
+            0 => message.to_owned(),
+            untold => format!("{message} ({untold} more like this were not told)"),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_flaps_is_told_of_now_and_then_and_how_often() {
+        let begin = Instant::now();
+        let mut budget = Budget::new(begin);
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let told = (0..BURST + 5).filter(|_| budget.take(at(1), "it ended").is_some());
+        assert_eq!(told.count(), BURST as usize);
+        let next = budget.take(at(31), "it ended").unwrap();
+        assert_eq!(next, "it ended (5 more like this were not told)");
+        assert_eq!(budget.take(at(59), "it ended"), None);
+        // Two more in a minute, and all after a while of quiet.
+        let told = (0..BURST).filter(|_| budget.take(at(100), "x").is_some());
+        assert_eq!(told.count(), 2);
+        let told = (0..BURST).filter(|_| budget.take(at(2_000), "x").is_some());
+        assert_eq!(told.count(), BURST as usize);
+    }
 
     #[test]
     fn the_oldest_events_are_forgotten_and_ids_go_on() {

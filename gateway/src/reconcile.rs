@@ -26,6 +26,7 @@ use crate::table::Table;
 
 mod bind;
 mod change;
+mod condition;
 mod keys;
 mod plugins;
 mod scaling;
@@ -37,6 +38,7 @@ mod view;
 
 use bind::Bindings;
 pub use change::Manner;
+use condition::Since;
 use keys::Keys;
 pub use keys::KeysError;
 use plugins::{PluginFolder, Record};
@@ -154,7 +156,7 @@ struct RunningEndpoint {
     spec: Arc<Endpoint>,
     document: Value,
     revision: u64,
-    since: String,
+    since: Arc<Since>,
     keys: Arc<KeySet>,
     bindings: Bindings,
     versions: Vec<Arc<RunningVersion>>,
@@ -378,6 +380,8 @@ impl Control {
         let name = running.spec.name.clone();
         self.endpoints.write().insert(name, Arc::clone(&running));
         self.table.put(entry);
+        running.since.keep(&running.names());
+        drop(running.status());
         running
     }
 

@@ -12,8 +12,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::status::State;
 use super::version::VersionState;
 use super::{Control, RunningVersion};
+use crate::event::Budget;
 use crate::fleet::{Fleet, FleetSettings};
 use crate::id::ReplicaId;
 use crate::metrics::ExchangeMetrics;
@@ -72,6 +74,8 @@ pub(super) struct Orders {
     settings: watch::Sender<Arc<Version>>,
     /// Whether requests come to it: an update's count is not scaled before.
     serving: watch::Sender<bool>,
+    /// How many replicas it has; an update that is to take over has as many.
+    wanted: watch::Sender<u32>,
     /// Lets the replicas drain, then ends the task.
     retire: CancellationToken,
 }
@@ -86,7 +90,13 @@ struct Driver {
     scaler: Option<Scaler>,
     settings: watch::Receiver<Arc<Version>>,
     serving: watch::Receiver<bool>,
+    /// Of an update: how many replicas those before it have.
+    followed: Option<watch::Receiver<u32>>,
     retire: CancellationToken,
+    /// The state that was told.
+    told: State,
+    replica_news: Budget,
+    state_news: Budget,
 }
 
 /// The scaler of a version that has, or is about to have, `wanted` replicas.
@@ -110,6 +120,14 @@ fn within(version: &Version, wanted: u32) -> u32 {
     }
 }
 
+/// How many replicas an update has before it takes over from `wanted`.
+fn of_update(version: &Version, wanted: u32) -> u32 {
+    match &version.scale {
+        Scale::Fixed(replicas) => *replicas,
+        Scale::Auto(_) => within(version, wanted.max(1)),
+    }
+}
+
 fn least(version: &Version) -> u32 {
     match &version.scale {
         Scale::Fixed(replicas) => *replicas,
@@ -127,15 +145,18 @@ fn refresh(version: &Version) -> Duration {
 
 impl Control {
     /// Makes a version's fleet and starts its replicas: as few as may be, or,
-    /// where it is to take over from one under load, as many as that has.
+    /// where it is to take over from one under load, as many as that has, and
+    /// one at least: that it comes up is to be seen before.
     pub(super) fn start_version(
         self: &Arc<Self>,
         endpoint: &Name,
         version: &Version,
         before: Option<&RunningVersion>,
     ) -> Arc<RunningVersion> {
-        let wanted = before.map_or(0, |before| before.state.lock().wanted());
-        let wanted = within(version, wanted);
+        let wanted = match before {
+            None => least(version),
+            Some(before) => of_update(version, before.state.lock().wanted()),
+        };
         let fleet = Fleet::new(settings(endpoint, version), &self.metrics);
         fleet.set_wanted(wanted);
         fleet.set_starting(wanted);
@@ -153,6 +174,7 @@ impl Control {
             orders: Arc::new(Orders {
                 settings: sender,
                 serving,
+                wanted: watch::channel(wanted).0,
                 retire: retire.clone(),
             }),
         });
@@ -175,7 +197,11 @@ impl Control {
             scaler: before.is_none().then(|| scaler(&spec, wanted)).flatten(),
             settings: receiver,
             serving: serves,
+            followed: before.map(|before| before.orders.wanted.subscribe()),
             retire,
+            told: running.state.lock().state().0,
+            replica_news: Budget::new(Instant::now()),
+            state_news: Budget::new(Instant::now()),
         };
         drop(self.tasks.spawn(driver.run(news)));
         running
@@ -231,6 +257,7 @@ impl Driver {
                 served = self.serving.changed() => if served.is_ok() {
                     looks = self.change();
                 },
+                wanted = followed(&mut self.followed) => self.follow(wanted),
                 () = self.retire.cancelled() => break,
                 () = self.control.tasks.stopped() => break,
             }
@@ -285,6 +312,9 @@ impl Driver {
         let before = self.version.state.lock().wanted();
         let wanted = within(&version, before);
         let serving = *self.serving.borrow_and_update();
+        if serving {
+            self.followed = None;
+        }
         match (&mut self.scaler, &version.scale) {
             (Some(scaler), Scale::Auto(autoscale)) => scaler.update(bounds(&version, autoscale)),
             (old, _) => *old = serving.then(|| scaler(&version, wanted)).flatten(),
@@ -292,7 +322,17 @@ impl Driver {
         let needed = if serving { least(&version) } else { wanted };
         self.version.state.lock().need(needed);
         self.order(before, wanted);
+        self.tell_state();
         looks(refresh(&version))
+    }
+
+    /// Those before have another number of replicas now; so has the update.
+    fn follow(&mut self, wanted: u32) {
+        let version = Arc::clone(&self.settings.borrow());
+        let before = self.version.state.lock().wanted();
+        let wanted = of_update(&version, wanted);
+        self.version.state.lock().need(wanted);
+        self.order(before, wanted);
     }
 
     fn take(&mut self, event: &ReplicaEvent) {
@@ -303,11 +343,38 @@ impl Driver {
                 }
                 _ => event.id().to_string(),
             };
-            self.control.events.tell(kind, &self.object, &message);
+            let told = self.replica_news.take(Instant::now(), &message);
+            if let Some(message) = told {
+                self.control.events.tell(kind, &self.object, &message);
+            }
         }
         let failing = self.version.state.lock().failing();
         // No request may start a first replica while its back-off runs.
         self.version.fleet.set_cold(failing == 0);
+        self.tell_state();
+    }
+
+    /// Tells where the state is another one than before.
+    fn tell_state(&mut self) {
+        let (state, reason) = self.version.state.lock().state();
+        self.control.observe(&self.endpoint);
+        if std::mem::replace(&mut self.told, state) == state {
+            return;
+        }
+        let name = &self.version.spec.name;
+        let (kind, message) = match (state, *self.serving.borrow()) {
+            (State::Healthy, true) => ("Healthy", format!("version {name} is healthy")),
+            (State::Unhealthy, true) => ("Unhealthy", format!("version {name}: {reason}")),
+            (State::Failed, true) => ("Failed", format!("version {name}: {reason}")),
+            (State::Failed, false) => (
+                "UpdateFailed",
+                format!("version {name}: the replicas before it serve; {reason}"),
+            ),
+            _ => return,
+        };
+        if let Some(message) = self.state_news.take(Instant::now(), &message) {
+            self.control.events.tell(kind, &self.object, &message);
+        }
     }
 
     /// Looks at the load and orders what it needs.
@@ -343,6 +410,7 @@ impl Driver {
         let fleet = &self.version.fleet;
         fleet.set_wanted(wanted);
         self.version.state.lock().want(wanted);
+        self.version.orders.wanted.send_replace(wanted);
         if wanted > before {
             self.replicas.want(wanted);
             self.version.place(self.replicas.ids());
@@ -373,6 +441,16 @@ impl Driver {
             }));
         }
     }
+}
+
+/// The next number of replicas of those that an update follows. Cancel-safe.
+async fn followed(wanted: &mut Option<watch::Receiver<u32>>) -> u32 {
+    if let Some(wanted) = wanted
+        && wanted.changed().await.is_ok()
+    {
+        return *wanted.borrow_and_update();
+    }
+    std::future::pending().await
 }
 
 fn looks(every: Duration) -> Interval {

@@ -7,17 +7,36 @@ use serde::Serialize;
 
 use crate::name::Name;
 
-/// State of a version or an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// State of a version, or of an endpoint: that of its worst version. It is about
+/// what was last asked for; whether callers are answered is the condition
+/// `Ready`, which holds on while the replicas before a failed update serve.
+/// From the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum State {
-    /// On its way; not final.
-    Transitioning,
     /// Answers; final.
     Healthy,
+    /// On its way; not final.
+    Transitioning,
+    /// There is no room for its replicas; not final. Of the runtime `kubernetes`.
+    Unschedulable,
     /// Was healthy, does not answer now; not final.
     Unhealthy,
     /// Does not come up, `reason` says why in words; final.
     Failed,
+}
+
+impl State {
+    /// The word in status and conditions.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "Healthy",
+            Self::Transitioning => "Transitioning",
+            Self::Unschedulable => "Unschedulable",
+            Self::Unhealthy => "Unhealthy",
+            Self::Failed => "Failed",
+        }
+    }
 }
 
 /// Replicas of a version, counted.
@@ -42,24 +61,31 @@ pub struct VersionStatus {
     pub state: State,
     /// Why, in words.
     pub reason: String,
+    /// Since when its state is that, RFC 3339 in UTC.
+    pub since: String,
     /// Its effective share, in percent.
     pub traffic: f64,
     /// Its replicas.
     pub replicas: ReplicaCounts,
+    /// What is so: `Ready`, `Updating`.
+    pub conditions: Vec<Condition>,
 }
 
 /// Something that is so, with the time since when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What: `Ready`, `PolicyLoaded`, …
+    /// What: `Ready` (callers are answered), `PoliciesLoaded`, `Updating` (new
+    /// replicas are to take over).
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Whether it is so.
     pub status: bool,
-    /// Why, in words.
-    pub reason: String,
-    /// Since when, RFC 3339 in UTC.
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, in words; may be empty.
+    pub message: String,
+    /// When `status` last changed, RFC 3339 in UTC.
     pub since: String,
 }
 
@@ -71,6 +97,8 @@ pub struct EndpointStatus {
     pub state: State,
     /// Why, in words.
     pub reason: String,
+    /// Since when its state is that, RFC 3339 in UTC.
+    pub since: String,
     /// The revision this is about.
     pub observed_revision: u64,
     /// What is so.

@@ -184,7 +184,7 @@ impl Control {
                 spec: Arc::clone(&running.spec),
                 document: running.document.clone(),
                 revision: running.revision,
-                since: now_text(),
+                since: Arc::clone(&running.since),
                 keys: Arc::clone(&running.keys),
                 bindings,
                 versions: running.versions.clone(),

@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use super::bind::{Binder, Bindings};
 use super::status::State;
-use super::{Control, KeysError, RunningEndpoint, RunningVersion, plugins};
+use super::{Control, KeysError, RunningEndpoint, RunningVersion};
 use crate::identity::KeySet;
 use crate::metrics::ExchangeMetrics;
 use crate::name::Name;
-use crate::resource::{AuthMode, Endpoint, Version};
+use crate::resource::{AuthMode, Endpoint, Runtime, Scale, Version};
 
 /// Whether replicas of the one can serve as replicas of the other.
 fn same_replicas(a: &Version, b: &Version) -> bool {
@@ -27,9 +27,16 @@ fn same_replicas(a: &Version, b: &Version) -> bool {
 }
 
 /// What a version goes by while replicas of another kind still serve for it:
-/// they have the slots they were started with.
-fn until_then(version: &Version, started: &Version) -> Version {
+/// they have the slots they were started with, and are as many as they were
+/// where the new ones are counted otherwise.
+fn until_then(version: &Version, started: &Version, scale: &Scale) -> Version {
+    let counted_alike = matches!(
+        (&version.runtime, &started.runtime),
+        (Runtime::Process(_), Runtime::Process(_))
+    );
+    let scale = if counted_alike { &version.scale } else { scale };
     Version {
+        scale: scale.clone(),
         runtime: started.runtime.clone(),
         readiness: started.readiness.clone(),
         liveness: started.liveness.clone(),
@@ -76,7 +83,7 @@ impl Control {
                     versions.push(old.carried(version));
                 }
                 Some(old) => {
-                    versions.push(old.carried(&until_then(version, &old.started)));
+                    versions.push(old.carried(&until_then(version, &old.started, &old.spec.scale)));
                     match update.filter(|update| same_replicas(&update.started, version)) {
                         Some(update) => updates.push(update.carried(version)),
                         None => updates.push(self.start_version(&name, version, Some(old))),
@@ -92,7 +99,9 @@ impl Control {
             spec: Arc::new(spec),
             document,
             revision,
-            since: plugins::now_text(),
+            since: before
+                .as_deref()
+                .map_or_else(Arc::default, |before| Arc::clone(&before.since)),
             keys,
             bindings,
             versions,
@@ -102,11 +111,50 @@ impl Control {
         let running = self.publish(running);
         if let Some(before) = before {
             before.retire_what_is_not_in(&running);
+            self.tell_versions(&before, &running);
         }
         for update in &running.updates {
             self.watch_update(&name, update);
         }
         Ok(())
+    }
+
+    /// Tells which versions came and went, and which are being updated.
+    fn tell_versions(&self, before: &RunningEndpoint, after: &RunningEndpoint) {
+        let object = format!("endpoint/{}", after.spec.name);
+        let tell = |kind, message: &str| self.events.tell(kind, &object, message);
+        for name in after.names() {
+            if !before.names().contains(&name) {
+                tell("VersionCreated", &format!("version {name}"));
+            }
+        }
+        for name in before.names() {
+            if !after.names().contains(&name) {
+                tell("VersionDeleted", &format!("version {name}"));
+            }
+        }
+        let has = |all: &[Arc<RunningVersion>], one: &RunningVersion| {
+            all.iter().any(|other| other.same_fleet(one))
+        };
+        for update in before
+            .updates
+            .iter()
+            .filter(|one| !has(&after.updates, one))
+        {
+            let message = format!("version {}: its update was given up", update.spec.name);
+            tell("UpdateDropped", &message);
+        }
+        for update in after
+            .updates
+            .iter()
+            .filter(|one| !has(&before.updates, one))
+        {
+            let message = format!(
+                "version {}: new replicas are being started; those before serve until they are ready",
+                update.spec.name
+            );
+            tell("UpdateBegan", &message);
+        }
     }
 
     /// Takes an endpoint out. Exchanges under way are finished.
@@ -151,14 +199,20 @@ impl Control {
         let control = Arc::clone(self);
         let (endpoint, update) = (endpoint.clone(), Arc::clone(update));
         drop(self.tasks.spawn(async move {
-            let ready = healthy.wait_for(|state| *state == State::Healthy);
-            tokio::select! {
-                ready = ready => if ready.is_err() { return },
-                () = update.retired() => return,
-                () = control.tasks.stopped() => return,
+            loop {
+                let ready = healthy.wait_for(|state| *state == State::Healthy);
+                tokio::select! {
+                    ready = ready => if ready.is_err() { return },
+                    () = update.retired() => return,
+                    () = control.tasks.stopped() => return,
+                }
+                let _change = control.change.lock().await;
+                // It may have died while another change was made.
+                if *healthy.borrow() == State::Healthy {
+                    control.take_over_version(&endpoint, &update);
+                    return;
+                }
             }
-            let _change = control.change.lock().await;
-            control.take_over_version(&endpoint, &update);
         }));
     }
 
@@ -193,7 +247,7 @@ impl Control {
             spec: Arc::clone(&before.spec),
             document: before.document.clone(),
             revision: before.revision,
-            since: before.since.clone(),
+            since: Arc::clone(&before.since),
             keys: Arc::clone(&before.keys),
             bindings: before.bindings.clone(),
             versions,
@@ -216,6 +270,12 @@ impl RunningVersion {
 }
 
 impl RunningEndpoint {
+    /// The names of its versions.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let versions = self.versions.iter();
+        versions.map(|version| version.spec.name.as_str()).collect()
+    }
+
     /// The version of that name that serves.
     fn version(&self, name: &Name) -> Option<&Arc<RunningVersion>> {
         self.versions
@@ -283,10 +343,24 @@ mod tests {
         let new = version(
             "{ name: blue, traffic: 7, maxConcurrentRequests: 8, process: { command: [b], dir: / } }",
         );
-        let carried = until_then(&new, &old);
+        let carried = until_then(&new, &old, &old.scale);
         assert_eq!(carried.max_concurrent_requests.get(), 1);
         assert_eq!(carried.traffic, new.traffic);
         assert!(same_replicas(&carried, &old));
+    }
+
+    #[test]
+    fn replicas_that_are_counted_otherwise_stay_as_many_until_then() {
+        let fixed =
+            version("{ name: blue, static: { addresses: ['127.0.0.1:1', '127.0.0.1:2'] } }");
+        let fewer = version("{ name: blue, static: { addresses: ['127.0.0.1:3'] } }");
+        let process = version("{ name: blue, replicas: 7, process: { command: [a], dir: / } }");
+        let more = version("{ name: blue, replicas: 9, process: { command: [b], dir: / } }");
+        let scale = |new: &Version, old: &Version| until_then(new, old, &old.scale).scale;
+        assert_eq!(scale(&process, &fixed), Scale::Fixed(2));
+        assert_eq!(scale(&fixed, &process), Scale::Fixed(7));
+        assert_eq!(scale(&fewer, &fixed), Scale::Fixed(2));
+        assert_eq!(scale(&more, &process), Scale::Fixed(9));
     }
 
     #[track_caller]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
 use super::RunningVersion;
-use super::status::{ReplicaCounts, State, VersionStatus};
+use super::status::{ReplicaCounts, State};
 use crate::id::ReplicaId;
 use crate::runtime::ReplicaEvent;
 
@@ -271,22 +271,15 @@ impl RunningVersion {
         self.fleet.set_starting(starting);
     }
 
-    /// What status shows; `traffic` in hundredths of a percent.
-    pub(super) fn status(&self, traffic: u32) -> VersionStatus {
-        let state = self.state.lock();
-        let (word, reason) = state.state();
+    /// Its replicas, as status shows them.
+    pub(super) fn counts(&self) -> ReplicaCounts {
+        let wanted = self.state.lock().wanted;
         let counts = self.fleet.counts();
-        VersionStatus {
-            name: self.spec.name.clone(),
-            state: word,
-            reason,
-            traffic: f64::from(traffic) / 100.0,
-            replicas: ReplicaCounts {
-                wanted: state.wanted,
-                ready: counts.ready,
-                starting: counts.starting,
-                draining: counts.draining,
-            },
+        ReplicaCounts {
+            wanted,
+            ready: counts.ready,
+            starting: counts.starting,
+            draining: counts.draining,
         }
     }
 

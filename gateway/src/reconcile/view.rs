@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::status::{
-    Condition, EndpointCounts, EndpointLoad, EndpointStatus, GatewayStatus, LoadMinute,
-    PluginStatus, PluginSummary, State, VersionLoad,
+    EndpointCounts, EndpointLoad, GatewayStatus, LoadMinute, PluginStatus, PluginSummary, State,
+    VersionLoad,
 };
 use super::{Control, ControlError, RunningEndpoint, RunningPlugin, RunningVersion};
 use crate::identity::KeyPair;
 use crate::resource::{Plugin, PluginSource, Scale};
 use crate::runtime::{LogLine, LogQuery};
-use crate::split;
 use crate::units::Percent;
 
 /// A resource for a plugin that no file describes.
@@ -43,67 +42,6 @@ fn with_status(document: &Value, revision: u64, status: Value) -> Value {
 }
 
 impl RunningEndpoint {
-    pub(super) fn status(&self) -> EndpointStatus {
-        let shares: Vec<split::Share> = self
-            .versions
-            .iter()
-            .map(|version| split::Share {
-                weight: version.spec.traffic,
-                is_default: version.spec.default,
-                can_answer: version.fleet.takes_share(),
-            })
-            .collect();
-        let traffic = split::effective(&shares);
-        let versions: Vec<_> = self
-            .versions
-            .iter()
-            .zip(traffic)
-            .map(|(version, traffic)| {
-                let mut status = version.status(traffic);
-                if let Some(update) = self.update_of(&version.spec.name) {
-                    let (state, reason) = update.state.lock().state();
-                    status.state = state;
-                    status.reason = format!("update: {reason}; the replicas before it serve");
-                }
-                status
-            })
-            .collect();
-        let problem = self.bindings.problem();
-        let worst = versions
-            .iter()
-            .find(|version| version.state != State::Healthy);
-        let answers = versions.iter().any(|version| version.replicas.ready > 0);
-        let (state, reason) = match (&problem, worst) {
-            (Some(problem), _) if !self.bindings.open() => (State::Failed, problem.clone()),
-            (_, Some(version)) => {
-                let state = if answers && version.state != State::Transitioning {
-                    State::Unhealthy
-                } else {
-                    version.state
-                };
-                (
-                    state,
-                    format!("version {}: {}", version.name, version.reason),
-                )
-            }
-            (Some(problem), None) => (State::Unhealthy, problem.clone()),
-            (None, None) => (State::Healthy, String::new()),
-        };
-        let conditions = vec![Condition {
-            kind: "PoliciesLoaded",
-            status: problem.is_none(),
-            reason: problem.unwrap_or_default(),
-            since: self.since.clone(),
-        }];
-        EndpointStatus {
-            state,
-            reason,
-            observed_revision: self.revision,
-            conditions,
-            versions,
-        }
-    }
-
     fn shown(&self) -> Value {
         let status = serde_json::to_value(self.status()).unwrap_or_default();
         with_status(&self.document, self.revision, status)
