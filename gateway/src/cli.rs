@@ -16,6 +16,7 @@ use crate::units::Interval;
 
 pub mod change;
 mod connect;
+pub mod import;
 mod logs;
 pub mod plan;
 mod plugin;
@@ -35,6 +36,8 @@ pub struct Line {
 /// A verb of the command line.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Write resources out of the deployment files of Azure ML v1.
+    Import(import::Import),
     /// Run a gateway with the resources of some files.
     Run(Run),
     /// Check files and tell every problem.
@@ -375,6 +378,7 @@ async fn act(verb: Verb) -> Result<(), Failure> {
                 "checked: {endpoints} endpoints, {plugins} plugins with the shipped ones"
             ))
         }
+        Verb::Import(import) => import::import(&import),
         Verb::Keys(Keys::Show {
             endpoint,
             which,

@@ -22,11 +22,11 @@ mod absolute;
 mod check;
 mod defaults;
 pub mod load;
-mod node;
+pub mod node;
 pub mod problem;
 pub mod raw;
 mod read;
-mod suggest;
+pub mod suggest;
 mod traffic;
 
 pub use load::{Document, Set, Source, check, load, yaml};

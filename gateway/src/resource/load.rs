@@ -133,7 +133,12 @@ fn sources_of(path: &Path) -> Result<Vec<Source>, Problem> {
     files.iter().map(|file| source_of(file)).collect()
 }
 
-fn source_of(path: &Path) -> Result<Source, Problem> {
+/// The text of one file.
+///
+/// # Errors
+///
+/// Where it cannot be read, is no UTF-8, or is too large.
+pub fn source_of(path: &Path) -> Result<Source, Problem> {
     let name = path.display().to_string();
     let failed =
         |error: std::io::Error| Problem::of_file(&name, format!("cannot be read: {error}"));

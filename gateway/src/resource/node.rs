@@ -1,7 +1,8 @@
 //! A document as a tree that knows where each value stands.
 //!
 //! YAML (and so JSON) becomes `Node`s here, within a budget against bombs; what
-//! keys and values mean is `raw`'s and `check`'s. Used by `load` and `read`.
+//! keys and values mean is `raw`'s and `check`'s. Used by `load`, `read` and
+//! `cli`, which reads the files of others.
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use serde_saphyr::{DuplicateKeyPolicy, Location, NonFiniteFloatPolicy, Spanned};
 use crate::resource::problem::Problem;
 
 /// Largest text. Ten thousand endpoints need about 10 MB.
-pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
+pub const TEXT_BYTES_MAX: usize = 16 << 20;
 /// Deepest nesting; the resources themselves need 8, a plugin's settings some
 /// more, and an unoptimised build takes 60 KB of stack a level.
 const DEPTH_MAX: usize = 24;
@@ -23,18 +24,18 @@ const REPLAYED_MAX: usize = 20_000;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub struct Node {
     /// Its number in the document; 0 is the root.
-    pub(super) id: u32,
+    pub id: u32,
     /// Line and column, from 1.
-    pub(super) place: (u64, u64),
+    pub place: (u64, u64),
     /// What it is.
-    pub(super) value: Value,
+    pub value: Value,
 }
 
 /// What stands at a node.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
     /// Nothing, `null`.
     Null,
     /// `true` or `false`.
@@ -57,16 +58,16 @@ pub(super) enum Value {
 
 /// A key and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Key {
+pub struct Key {
     /// The key.
-    pub(super) text: String,
+    pub text: String,
     /// Line and column, from 1.
-    pub(super) place: (u64, u64),
+    pub place: (u64, u64),
 }
 
 impl Node {
     /// The value under a key of a map.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|(k, _)| k.text == key).map(|(_, v)| v),
             _ => None,
@@ -74,7 +75,7 @@ impl Node {
     }
 
     /// Its text, where it is text.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
@@ -82,7 +83,7 @@ impl Node {
     }
 
     /// As it is named in a message: short values themselves, long ones by kind.
-    pub(super) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         match &self.value {
             Value::Null => "null".to_owned(),
             Value::Bool(value) => value.to_string(),
@@ -97,7 +98,7 @@ impl Node {
     }
 
     /// The same as JSON; what has been told is left out.
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
         match &self.value {
             Value::Null | Value::Told => Json::Null,
@@ -127,7 +128,7 @@ impl Node {
 }
 
 /// A text in quotes, cut where it is long.
-pub(super) fn shown_text(text: &str) -> String {
+pub fn shown_text(text: &str) -> String {
     if text.chars().count() <= 80 {
         format!("{text:?}")
     } else {
@@ -140,7 +141,7 @@ pub(super) fn shown_text(text: &str) -> String {
 /// # Errors
 ///
 /// The first place where the text is not YAML, or past the budget.
-pub(super) fn documents(file: &str, text: &str) -> Result<Vec<Node>, Problem> {
+pub fn documents(file: &str, text: &str) -> Result<Vec<Node>, Problem> {
     if text.len() > TEXT_BYTES_MAX {
         let message = format!(
             "the text has {} bytes; at most {TEXT_BYTES_MAX}, so split it into several files",

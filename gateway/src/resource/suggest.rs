@@ -1,9 +1,10 @@
 //! What was probably meant by a word that is not known.
 //!
-//! Never decides that a word is wrong. Used by `read` and `check`.
+//! Never decides that a word is wrong. Used by `read`, `check` and `cli`.
 
 /// A hint that names the known word nearest to `word`, if one is near.
-pub(super) fn suggestion<S: AsRef<str>>(word: &str, known: &[S]) -> Option<String> {
+#[must_use]
+pub fn suggestion<S: AsRef<str>>(word: &str, known: &[S]) -> Option<String> {
     // Longer words than any key are compared with nothing: the comparison is quadratic.
     if word.chars().count() > 64 {
         return None;
