@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(5);
 /// of both sides on top, a policy that keeps each body twice stays within what
 /// one call may bring back.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Batches of records that wait for the disk; past it the collector waits, the
+/// Batches that wait for the disk; past it the collector waits, the
 /// outbox fills, and drops are counted there.
 const WRITES_MAX: usize = 16;
 
@@ -56,17 +56,23 @@ pub fn start(
     tasks: &Tasks,
 ) -> std::io::Result<()> {
     let journal = Journal::open(&state.join("modeldata"), gateway)?;
-    let (records, written) = mpsc::channel(WRITES_MAX);
+    let (kept, written) = mpsc::channel(WRITES_MAX);
     let counts = Arc::clone(metrics);
     drop(tasks.blocking(move || write(journal, written, &counts)));
     let metrics = Arc::clone(metrics);
-    drop(tasks.spawn(async move { Collector { metrics, records }.run(inbox).await }));
+    drop(tasks.spawn(async move { Collector { metrics, kept }.run(inbox).await }));
     Ok(())
+}
+
+/// What the policies kept of a batch, on its way to the disk.
+struct Kept {
+    exchanges: Vec<CollectedExchange>,
+    entries: Vec<Entry>,
 }
 
 struct Collector {
     metrics: Arc<Metrics>,
-    records: mpsc::Sender<Vec<Record>>,
+    kept: mpsc::Sender<Kept>,
 }
 
 impl Collector {
@@ -111,15 +117,16 @@ impl Collector {
 
     async fn ask_all(&self, batches: Vec<Batch>) {
         for batch in batches {
-            let records = self.ask(batch).await;
-            if !records.is_empty() && self.records.send(records).await.is_err() {
+            if let Some(kept) = self.ask(batch).await
+                && self.kept.send(kept).await.is_err()
+            {
                 return;
             }
         }
     }
 
     /// Asks the batch's policies in order; what the last answers is kept.
-    async fn ask(&self, batch: Batch) -> Vec<Record> {
+    async fn ask(&self, batch: Batch) -> Option<Kept> {
         let mut entries: Vec<Entry> = Vec::new();
         for (place, one) in batch.collect.iter().enumerate() {
             if batch.asked & (1 << place) == 0 {
@@ -127,7 +134,7 @@ impl Collector {
             }
             let Some(policy) = &one.policy else {
                 self.count(&batch.exchanges, "dropped_policy");
-                return Vec::new();
+                return None;
             };
             let cut = cut(&batch.exchanges, one.body_bytes);
             let shown = cut.as_deref().unwrap_or(&batch.exchanges);
@@ -136,41 +143,63 @@ impl Collector {
                 Err(fault) => {
                     tracing::warn!(plugin = %policy.plugin(), %fault, "batch dropped");
                     self.count(&batch.exchanges, "dropped_policy");
-                    return Vec::new();
+                    return None;
                 }
             }
         }
-        let mut records = Vec::with_capacity(entries.len());
-        for entry in entries {
-            match record(&batch.exchanges, entry) {
-                Some(record) => records.push(record),
-                None => self.count(
-                    batch.exchanges.get(..1).unwrap_or_default(),
-                    "dropped_exchange",
-                ),
-            }
-        }
-        records
+        (!entries.is_empty()).then_some(Kept {
+            exchanges: batch.exchanges,
+            entries,
+        })
     }
 
-    fn count(&self, exchanges: &[CollectedExchange], result: &str) {
+    fn count(&self, exchanges: &[CollectedExchange], result: &'static str) {
+        let mut counts = Counts::new(&self.metrics);
         for exchange in exchanges {
-            count(
-                &self.metrics,
-                &exchange.request.endpoint,
-                &exchange.version,
-                result,
-                1,
-            );
+            counts.add(&exchange.request.endpoint, &exchange.version, result);
         }
     }
 }
 
-fn count(metrics: &Metrics, endpoint: &Name, version: &Name, result: &str, n: u64) {
-    metrics
-        .collect_entries
-        .with(&[endpoint.as_str(), version.as_str(), result])
-        .add(n);
+/// Counts entries: those in a row that count as the same with one look-up.
+struct Counts<'a> {
+    metrics: &'a Metrics,
+    row: Option<(&'a Name, &'a Name, &'static str)>,
+    length: u64,
+}
+
+impl<'a> Counts<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        Self {
+            metrics,
+            row: None,
+            length: 0,
+        }
+    }
+
+    fn add(&mut self, endpoint: &'a Name, version: &'a Name, result: &'static str) {
+        let row = Some((endpoint, version, result));
+        if self.row != row {
+            self.end_row();
+            self.row = row;
+        }
+        self.length += 1;
+    }
+
+    fn end_row(&mut self) {
+        if let Some((endpoint, version, result)) = self.row.take() {
+            self.metrics
+                .collect_entries
+                .with(&[endpoint.as_str(), version.as_str(), result])
+                .add(std::mem::take(&mut self.length));
+        }
+    }
+}
+
+impl Drop for Counts<'_> {
+    fn drop(&mut self) {
+        self.end_row();
+    }
 }
 
 impl Batch {
@@ -235,46 +264,37 @@ fn cut(exchanges: &[CollectedExchange], body_bytes: usize) -> Option<Vec<Collect
     Some(cut)
 }
 
-fn record(exchanges: &[CollectedExchange], entry: Entry) -> Option<Record> {
-    let exchange = exchanges.get(entry.exchange?)?;
+fn record<'a>(exchange: &'a CollectedExchange, entry: &'a Entry) -> Record<'a> {
     let outcome = match exchange.outcome {
         Outcome::Answered => "answered",
         Outcome::ModelError => "model-error",
         Outcome::BrokenOff => "broken-off",
         Outcome::Fault => "fault",
     };
-    Some(Record {
-        endpoint: exchange.request.endpoint.clone(),
-        version: exchange.version.clone(),
+    let caller = exchange.caller.as_ref();
+    Record {
+        endpoint: &exchange.request.endpoint,
+        version: &exchange.version,
         designation: entry.designation.as_str(),
         time_ms: exchange.started_ms,
-        request_id: exchange.request.id.clone(),
-        caller: exchange
-            .caller
-            .as_ref()
-            .map_or_else(String::new, |one| one.subject.clone()),
+        request_id: &exchange.request.id,
+        caller: caller.map_or("", |one| &one.subject),
         status: exchange.status,
         outcome,
-        content_type: entry.content_type,
-        data: entry.data.to_vec(),
-    })
+        content_type: &entry.content_type,
+        data: &entry.data,
+    }
 }
 
 /// The disk's side, on a thread of its own.
-fn write(mut journal: Journal, mut batches: mpsc::Receiver<Vec<Record>>, metrics: &Metrics) {
+fn write(mut journal: Journal, mut batches: mpsc::Receiver<Kept>, metrics: &Metrics) {
     let runtime = tokio::runtime::Handle::current();
     loop {
         let next = runtime
             .block_on(async { tokio::time::timeout(Duration::from_secs(1), batches.recv()).await });
         let now = Instant::now();
         match next {
-            Ok(Some(records)) => {
-                let taken = journal.append(&records, now);
-                for (record, taken) in records.iter().zip(taken) {
-                    let result = if taken { "taken" } else { "dropped_disk" };
-                    count(metrics, &record.endpoint, &record.version, result, 1);
-                }
-            }
+            Ok(Some(kept)) => append(&mut journal, &kept, metrics, now),
             Ok(None) => break,
             Err(_) => {}
         }
@@ -284,5 +304,22 @@ fn write(mut journal: Journal, mut batches: mpsc::Receiver<Vec<Record>>, metrics
     }
     if let Err(error) = journal.finish() {
         tracing::error!(%error, "collected entries could not be finished");
+    }
+}
+
+fn append(journal: &mut Journal, kept: &Kept, metrics: &Metrics, now: Instant) {
+    let mut counts = Counts::new(metrics);
+    let mut records = Vec::with_capacity(kept.entries.len());
+    for entry in &kept.entries {
+        let of = |place: usize| kept.exchanges.get(place);
+        if let Some(exchange) = entry.exchange.and_then(of) {
+            records.push(record(exchange, entry));
+        } else if let Some(first) = kept.exchanges.first() {
+            counts.add(&first.request.endpoint, &first.version, "dropped_exchange");
+        }
+    }
+    for (record, taken) in records.iter().zip(journal.append(&records, now)) {
+        let result = if taken { "taken" } else { "dropped_disk" };
+        counts.add(record.endpoint, record.version, result);
     }
 }

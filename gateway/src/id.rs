@@ -33,6 +33,42 @@ pub fn wall_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A time in milliseconds since 1970 as RFC 3339 writes it, in UTC with
+/// milliseconds: `2026-11-23T14:12:16.789Z`. Right to the year 9999. About 10 ns.
+#[must_use]
+pub fn rfc3339(wall_ms: u64) -> [u8; 24] {
+    let (year, month, day) = date(wall_ms / 86_400_000);
+    let (seconds, millis) = (wall_ms / 1000 % 86_400, wall_ms % 1000);
+    let digit = |number: u64| b'0' + u8::try_from(number % 10).unwrap_or_default();
+    let two = |number: u64| [digit(number / 10), digit(number)];
+    let ([y1, y2], [y3, y4]) = (two(year / 100), two(year));
+    let ([m1, m2], [d1, d2]) = (two(month), two(day));
+    let ([h1, h2], [n1, n2]) = (two(seconds / 3600), two(seconds / 60 % 60));
+    let ([s1, s2], [f1, f2]) = (two(seconds % 60), two(millis / 10));
+    let f3 = digit(millis);
+    [
+        y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'.',
+        f1, f2, f3, b'Z',
+    ]
+}
+
+/// The date of a day counted from 1970 (Howard Hinnant's `civil_from_days`).
+fn date(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let of_era = z % 146_097;
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    (year + era * 400 + u64::from(month <= 2), month, day)
+}
+
 /// A new request id: a random UUID in its usual form.
 #[must_use]
 pub fn new_request_id() -> String {
@@ -147,6 +183,18 @@ impl fmt::Display for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        #[track_caller]
+        fn check(wall_ms: u64, expected: &str) {
+            assert_eq!(std::str::from_utf8(&rfc3339(wall_ms)), Ok(expected));
+        }
+        check(0, "1970-01-01T00:00:00.000Z");
+        check(951_782_400_000, "2000-02-29T00:00:00.000Z");
+        check(1_795_443_136_789, "2026-11-23T14:12:16.789Z");
+        check(4_107_542_399_999, "2100-02-28T23:59:59.999Z");
+    }
 
     #[test]
     fn a_digest_is_the_sha256_of_its_content() {

@@ -5,18 +5,19 @@
 //! when it is rolled, so that what has its own name is complete. Never on the
 //! request path: `collector` calls it on a thread of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::id::wall_clock;
 use crate::name::Name;
+
+mod event;
 
 /// How long a file is written before it is complete.
 pub const ROLL_EVERY: Duration = Duration::from_secs(60);
@@ -24,118 +25,43 @@ pub const ROLL_EVERY: Duration = Duration::from_secs(60);
 pub const ROLL_BYTES: u64 = 64 << 20;
 /// Files open at once; the oldest is rolled where one more is needed.
 const OPEN_MAX: usize = 256;
+/// Buffers that are kept for the next lines, and the largest that is: with the
+/// usual two designations of one version nothing is asked of the allocator.
+const SPARE_MAX: usize = 4;
+const SPARE_BYTES_MAX: usize = 4 << 20;
 
 /// One collected entry with what the host knows of its exchange.
-#[derive(Debug, Clone)]
-pub struct Record {
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
     /// The endpoint.
-    pub endpoint: Name,
+    pub endpoint: &'a Name,
     /// The version that answered.
-    pub version: Name,
+    pub version: &'a Name,
     /// `inputs`, `predictions`, …
     pub designation: &'static str,
     /// When the exchange began, in milliseconds since 1970.
     pub time_ms: u64,
     /// The request id.
-    pub request_id: String,
+    pub request_id: &'a str,
     /// The caller's subject; empty where there is none.
-    pub caller: String,
+    pub caller: &'a str,
     /// The answer's status.
     pub status: u16,
     /// `answered`, `model-error`, `broken-off`, `fault`.
     pub outcome: &'static str,
     /// Media type of `data`.
-    pub content_type: String,
+    pub content_type: &'a str,
     /// What is kept.
-    pub data: Vec<u8>,
+    pub data: &'a [u8],
 }
 
-impl Record {
-    /// The record as one CloudEvent in JSON, without a line feed. JSON stays
-    /// as it came, to the digit; all else is base64, which loses nothing.
-    #[must_use]
-    pub fn cloud_event(&self) -> String {
-        let time = i64::try_from(self.time_ms)
-            .ok()
-            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-            .unwrap_or_default();
-        let raw = serde_json::from_slice::<&RawValue>(&self.data)
-            .ok()
-            .and_then(|raw| RawValue::from_string(one_line(raw.get())).ok());
-        let event = CloudEvent {
-            specversion: "1.0",
-            id: uuid::Uuid::now_v7().to_string(),
-            source: format!("/endpoints/{}/versions/{}", self.endpoint, self.version),
-            r#type: format!("azureml.inference.{}", self.designation),
-            time: time.to_string(),
-            datacontenttype: &self.content_type,
-            correlationid: &self.request_id,
-            xrequestid: &self.request_id,
-            modelversion: self.version.as_str(),
-            collectdatatype: self.designation,
-            agent: concat!("tidegate/", env!("CARGO_PKG_VERSION")),
-            endpoint: self.endpoint.as_str(),
-            caller: &self.caller,
-            statuscode: self.status,
-            outcome: self.outcome,
-            data_base64: raw.is_none().then(|| base64(&self.data)),
-            data: raw,
-        };
-        // Plain records and checked JSON: there is nothing that could fail.
-        serde_json::to_string(&event).unwrap_or_default()
+impl Record<'_> {
+    /// Whether it goes to the same file.
+    fn goes_with(&self, other: &Self) -> bool {
+        self.designation == other.designation
+            && self.version == other.version
+            && self.endpoint == other.endpoint
     }
-}
-
-/// CloudEvents 1.0 with the extensions of SEMANTICS §10.
-#[derive(Serialize)]
-struct CloudEvent<'a> {
-    specversion: &'a str,
-    id: String,
-    source: String,
-    r#type: String,
-    time: String,
-    datacontenttype: &'a str,
-    correlationid: &'a str,
-    xrequestid: &'a str,
-    modelversion: &'a str,
-    collectdatatype: &'a str,
-    agent: &'a str,
-    endpoint: &'a str,
-    caller: &'a str,
-    statuscode: u16,
-    outcome: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_base64: Option<String>,
-}
-
-/// JSON has line ends as white space only; within a string they are escaped.
-fn one_line(json: &str) -> String {
-    json.replace(['\n', '\r'], " ")
-}
-
-/// Standard base64 with padding (RFC 4648 §4).
-fn base64(data: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(data.len().div_ceil(3) * 4);
-    for chunk in data.chunks(3) {
-        let mut bytes = [0_u8; 3];
-        for (to, from) in bytes.iter_mut().zip(chunk) {
-            *to = *from;
-        }
-        let word = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
-        for place in 0..4 {
-            let sextet = (word >> (18 - 6 * place)) & 63;
-            let digit = ALPHABET.get(sextet as usize).copied().unwrap_or(b'A');
-            text.push(if place <= chunk.len() {
-                char::from(digit)
-            } else {
-                '='
-            });
-        }
-    }
-    text
 }
 
 /// Files that are being written.
@@ -145,6 +71,16 @@ pub struct Journal {
     gateway: String,
     number: u64,
     open: HashMap<PathBuf, Open>,
+    /// Buffers of the last lines, for the next.
+    spare: Vec<Vec<u8>>,
+}
+
+/// Lines of one file, and whose they are.
+struct Lines<'a> {
+    /// One of its records.
+    like: &'a Record<'a>,
+    text: Vec<u8>,
+    places: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -170,25 +106,37 @@ impl Journal {
             gateway: gateway.to_owned(),
             number: 0,
             open: HashMap::new(),
+            spare: Vec::new(),
         })
     }
 
     /// Writes records, each to the file of its endpoint, version, designation
     /// and hour; those of one file with one write. Tells of each whether the
     /// system has it.
-    pub fn append(&mut self, records: &[Record], now: Instant) -> Vec<bool> {
+    pub fn append(&mut self, records: &[Record<'_>], now: Instant) -> Vec<bool> {
         let mut taken = vec![false; records.len()];
-        let mut folders: BTreeMap<PathBuf, (Vec<u8>, Vec<usize>)> = BTreeMap::new();
+        let mut files: Vec<Lines<'_>> = Vec::new();
+        let mut ids = Ids::new();
         for (place, record) in records.iter().enumerate() {
-            let (lines, places) = folders.entry(self.folder(record)).or_default();
-            lines.extend_from_slice(record.cloud_event().as_bytes());
-            lines.push(b'\n');
-            places.push(place);
+            let known = files.iter().position(|one| one.like.goes_with(record));
+            let at = known.unwrap_or_else(|| {
+                files.push(Lines {
+                    like: record,
+                    text: self.spare.pop().unwrap_or_default(),
+                    places: Vec::new(),
+                });
+                files.len() - 1
+            });
+            if let Some(file) = files.get_mut(at) {
+                event::push(&mut file.text, record, ids.next());
+                file.places.push(place);
+            }
         }
-        for (folder, (lines, places)) in folders {
-            match self.write(&folder, &lines, now) {
+        for mut file in files {
+            let folder = self.folder(file.like);
+            match self.write(&folder, &file.text, now) {
                 Ok(()) => {
-                    for place in places {
+                    for place in file.places {
                         taken.get_mut(place).into_iter().for_each(|one| *one = true);
                     }
                 }
@@ -196,6 +144,10 @@ impl Journal {
                     let folder = folder.display();
                     tracing::error!(%error, %folder, "collected entries could not be written");
                 }
+            }
+            if self.spare.len() < SPARE_MAX && file.text.capacity() <= SPARE_BYTES_MAX {
+                file.text.clear();
+                self.spare.push(file.text);
             }
         }
         taken
@@ -233,7 +185,7 @@ impl Journal {
         result
     }
 
-    fn folder(&self, record: &Record) -> PathBuf {
+    fn folder(&self, record: &Record<'_>) -> PathBuf {
         let now = Timestamp::try_from(wall_clock()).unwrap_or_default();
         self.root
             .join(record.endpoint.as_str())
@@ -309,6 +261,30 @@ impl Journal {
     }
 }
 
+/// Ids of events: a random UUID of version 7 and those that follow it, which RFC
+/// 9562 §6.2 allows (method 2); the system is asked for chance once.
+struct Ids {
+    first: u128,
+    given: u64,
+}
+
+impl Ids {
+    fn new() -> Self {
+        Self {
+            first: Uuid::now_v7().as_u128(),
+            given: 0,
+        }
+    }
+
+    fn next(&mut self) -> Uuid {
+        /// Below version and variant: what is random.
+        const RANDOM: u128 = (1 << 62) - 1;
+        let random = (self.first + u128::from(self.given)) & RANDOM;
+        self.given += 1;
+        Uuid::from_u128((self.first & !RANDOM) | random)
+    }
+}
+
 /// Gives files that a killed gateway left their own names: their whole lines
 /// are good, and a torn last one is for the reader to skip.
 fn finish_parts(folder: &Path, depth: usize) -> io::Result<()> {
@@ -331,23 +307,58 @@ fn finish_parts(folder: &Path, depth: usize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
-    fn record(data: &[u8]) -> Record {
-        Record {
+    /// What a record of the tests borrows from.
+    pub(super) struct Kept {
+        endpoint: Name,
+        version: Name,
+        data: Vec<u8>,
+    }
+
+    pub(super) fn record(data: &[u8]) -> Kept {
+        Kept {
             endpoint: Name::parse("iris").unwrap(),
             version: Name::parse("blue").unwrap(),
-            designation: "inputs",
-            time_ms: 1_700_000_000_000,
-            request_id: "r1".to_owned(),
-            caller: "primary".to_owned(),
-            status: 200,
-            outcome: "answered",
-            content_type: "application/json".to_owned(),
             data: data.to_vec(),
         }
+    }
+
+    impl Kept {
+        pub(super) fn record(&self) -> Record<'_> {
+            Record {
+                endpoint: &self.endpoint,
+                version: &self.version,
+                designation: "inputs",
+                time_ms: 1_700_000_000_000,
+                request_id: "r1",
+                caller: "primary",
+                status: 200,
+                outcome: "answered",
+                content_type: "application/json",
+                data: &self.data,
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_of_version_7_and_differ() {
+        let mut ids = Ids::new();
+        let mut seen: Vec<Uuid> = (0..1000).map(|_| ids.next()).collect();
+        assert!(seen.iter().all(|id| id.get_version_num() == 7));
+        assert!(
+            seen.iter()
+                .all(|id| id.get_variant() == uuid::Variant::RFC4122)
+        );
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 1000);
+        let mut last = Ids {
+            first: (7 << 76) | (2 << 62) | ((1 << 62) - 1),
+            given: 0,
+        };
+        assert_eq!(last.next().as_u128() & 3, 3);
+        assert_eq!(last.next().as_u128(), (7 << 76) | (2 << 62));
     }
 
     fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
@@ -367,44 +378,12 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_json_and_all_else_is_base64() {
-        let event: Value = serde_json::from_str(&record(br#"{"a":[1,2]}"#).cloud_event()).unwrap();
-        assert_eq!(event["data"]["a"][1], 2);
-        assert_eq!(event["type"], "azureml.inference.inputs");
-        assert_eq!(event["source"], "/endpoints/iris/versions/blue");
-        let event: Value = serde_json::from_str(&record(b"\xff\x00").cloud_event()).unwrap();
-        assert_eq!(event["data_base64"], "/wA=");
-    }
-
-    #[test]
-    fn json_stays_as_it_came_to_the_digit_on_one_line() {
-        let line =
-            record(b"{\"b\": 123456789012345678901,\n \"a\":\r\n 1.10, \"a\": 2}").cloud_event();
-        let kept = "{\"b\": 123456789012345678901,  \"a\":   1.10, \"a\": 2}";
-        assert!(line.contains(kept), "{line}");
-        assert!(!line.contains(['\n', '\r']), "{line}");
-    }
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
-
-    #[test]
     fn a_file_has_its_own_name_only_when_it_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), "gw").unwrap();
         let now = Instant::now();
-        assert_eq!(journal.append(&[record(b"1")], now), [true]);
-        assert_eq!(journal.append(&[record(b"2")], now), [true]);
+        assert_eq!(journal.append(&[record(b"1").record()], now), [true]);
+        assert_eq!(journal.append(&[record(b"2").record()], now), [true]);
         journal.tick(now).unwrap();
         assert_eq!(files(folder.path(), ".jsonl").len(), 0);
         journal.tick(now + ROLL_EVERY).unwrap();
@@ -423,7 +402,8 @@ mod tests {
         fs::write(folder.path().join("iris/blue"), "").unwrap();
         let mut green = record(b"1");
         green.version = Name::parse("green").unwrap();
-        let records = [record(b"1"), green, record(b"2")];
+        let (one, two) = (record(b"1"), record(b"2"));
+        let records = [one.record(), green.record(), two.record()];
         let taken = journal.append(&records, Instant::now());
         assert_eq!(taken, [false, true, false]);
     }
@@ -433,7 +413,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let now = Instant::now();
         let mut journal = Journal::open(folder.path(), "gw").unwrap();
-        assert_eq!(journal.append(&[record(b"1")], now), [true]);
+        assert_eq!(journal.append(&[record(b"1").record()], now), [true]);
         journal.tick(now).unwrap();
         drop(journal);
         Journal::open(folder.path(), "gw").unwrap();

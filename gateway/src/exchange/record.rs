@@ -62,7 +62,8 @@ fn write_line(line: &mut String, ledger: &Ledger, took: Duration, now_ms: u64) {
     let caller = ledger.caller.as_ref().map(|caller| caller.subject.as_str());
     let request_bytes = ledger.uploading.as_ref().map_or(0, |body| body.bytes());
     line.push_str("{\"time\":\"");
-    push_time(line, now_ms.saturating_sub(ms(took)));
+    let began = crate::id::rfc3339(now_ms.saturating_sub(ms(took)));
+    line.push_str(std::str::from_utf8(&began).unwrap_or_default());
     line.push('"');
     field(line, "requestId", Some(ledger.id_text()));
     field(line, "endpoint", ledger.endpoint().map(Name::as_str));
@@ -156,35 +157,6 @@ fn text(line: &mut String, value: &str) {
     line.push('"');
 }
 
-/// RFC 3339 in UTC with milliseconds.
-fn push_time(line: &mut String, wall_ms: u64) {
-    let days = wall_ms / 86_400_000;
-    let (year, month, day) = date(days);
-    let (seconds, millis) = (wall_ms / 1000 % 86_400, wall_ms % 1000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let _infallible = write!(
-        line,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-    );
-}
-
-/// The date of a day counted from 1970 (Howard Hinnant's `civil_from_days`).
-fn date(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let of_era = z % 146_097;
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (year + era * 400 + u64::from(month <= 2), month, day)
-}
-
 /// Leaves the exchange for the collector.
 fn collect(ledger: &mut Ledger, worker: &Worker, kept: Kept, took: Duration) {
     let Place::Version(_, version) = &ledger.place else {
@@ -242,20 +214,6 @@ fn outcome(ledger: &Ledger) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_rfc_3339() {
-        #[track_caller]
-        fn check(wall_ms: u64, expected: &str) {
-            let mut line = String::new();
-            push_time(&mut line, wall_ms);
-            assert_eq!(line, expected);
-        }
-        check(0, "1970-01-01T00:00:00.000Z");
-        check(951_782_400_000, "2000-02-29T00:00:00.000Z");
-        check(1_795_443_136_789, "2026-11-23T14:12:16.789Z");
-        check(4_107_542_399_999, "2100-02-28T23:59:59.999Z");
-    }
 
     #[test]
     fn strings_are_escaped() {
