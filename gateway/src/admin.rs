@@ -32,8 +32,12 @@ mod body;
 mod changes;
 mod gate;
 mod handlers;
+mod openapi;
+mod page;
 mod query;
 mod routes;
+mod row;
+mod schemas;
 mod streams;
 
 use answer::{Refusal, finish};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -17,7 +18,7 @@ use crate::id::wall_clock;
 pub const EVENTS_MAX: usize = 1024;
 
 /// One event (SEMANTICS §13).
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Event {
     /// Grows by one.
     pub id: u64,

@@ -9,6 +9,7 @@ use std::fmt;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -43,7 +44,8 @@ const KEY_BYTES: usize = 32;
 pub const PRESENTED_BYTES_MAX: usize = 8 << 10;
 
 /// One key, wiped when dropped and never shown by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
 pub struct Key(Zeroizing<String>);
 
 impl Serialize for Key {
@@ -98,7 +100,7 @@ pub enum KeyError {
 }
 
 /// The two keys of an endpoint, as they are kept and shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyPair {
     /// The first.

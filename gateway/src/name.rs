@@ -3,10 +3,11 @@
 //! Checks the one rule all names share (SEMANTICS §2) and never makes a name up.
 //! Used by every layer.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Shortest name, in characters (SEMANTICS §2).
@@ -110,6 +111,23 @@ impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Name {
+    fn schema_name() -> Cow<'static, str> {
+        "Name".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A name: 3 to 32 lower-case letters, digits and `-`, a letter first, no `-` last.",
+            "type": "string",
+            "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$",
+            "minLength": NAME_CHARS_MIN,
+            "maxLength": NAME_CHARS_MAX,
+            "examples": ["iris"],
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! was deleted keeps its history, and its numbers go on. Knows nothing of what a
 //! resource means. Written by `reconcile` alone.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -50,7 +51,7 @@ pub struct Change {
 }
 
 /// One line of a resource's history (SEMANTICS §13).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Revision {
     /// From 1.
     pub revision: u64,

@@ -112,13 +112,21 @@ impl Gateway {
             .to_owned()
     }
 
+    /// The admin API, without a slash at its end.
+    ///
+    /// # Panics
+    ///
+    /// Where `run.json` does not name it.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        let url = self.run.get("admin").and_then(Value::as_str);
+        url.expect("run.json names admin")
+            .trim_end_matches('/')
+            .to_owned()
+    }
+
     fn admin_address(&self) -> SocketAddr {
-        socket(
-            self.run
-                .get("admin")
-                .and_then(Value::as_str)
-                .expect("run.json names admin"),
-        )
+        socket(&self.admin_url())
     }
 
     /// A connection to the plain listener.

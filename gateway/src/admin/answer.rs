@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,17 +25,27 @@ pub(super) struct Refusal {
     headers: Vec<(&'static str, String)>,
 }
 
-#[derive(Serialize)]
+/// A refusal as it is sent (RFC 9457).
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Document<'a> {
+#[schemars(rename = "Refusal")]
+pub(super) struct Document {
+    /// `urn:tidegate:fault:CODE`.
     r#type: String,
-    title: &'a str,
+    /// The status in words.
+    title: String,
+    /// The status.
+    #[schemars(range(min = 400, max = 599))]
     status: u16,
-    detail: &'a str,
-    code: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
-    problems: &'a [Problem],
+    /// What is wrong with this request.
+    detail: String,
+    /// What kind of refusal it is.
+    code: String,
+    /// Of this request; also in `x-request-id`.
+    request_id: String,
+    /// Everything that is wrong with a resource; left out where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Problem>,
 }
 
 impl Refusal {
@@ -102,7 +113,7 @@ impl From<ControlError> for Refusal {
 
 /// Completes an answer with what all have.
 pub(super) fn finish(result: Result<Response<Body>, Refusal>, request_id: &str) -> Response<Body> {
-    let mut response = result.unwrap_or_else(|refusal| problem(&refusal, request_id));
+    let mut response = result.unwrap_or_else(|refusal| problem(refusal, request_id));
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
@@ -115,20 +126,24 @@ pub(super) fn finish(result: Result<Response<Body>, Refusal>, request_id: &str) 
     response
 }
 
-fn problem(refusal: &Refusal, request_id: &str) -> Response<Body> {
+fn problem(refusal: Refusal, request_id: &str) -> Response<Body> {
     let document = Document {
         r#type: format!("urn:tidegate:fault:{}", refusal.code),
-        title: refusal.status.canonical_reason().unwrap_or("Refused"),
+        title: refusal
+            .status
+            .canonical_reason()
+            .unwrap_or("Refused")
+            .to_owned(),
         status: refusal.status.as_u16(),
-        detail: &refusal.detail,
-        code: refusal.code,
-        request_id,
-        problems: &refusal.problems,
+        detail: refusal.detail,
+        code: refusal.code.to_owned(),
+        request_id: request_id.to_owned(),
+        problems: refusal.problems,
     };
     let content = serde_json::to_vec(&document).unwrap_or_default();
     let mut response = whole(refusal.status, "application/problem+json", content);
-    for (name, value) in &refusal.headers {
-        if let Ok(value) = HeaderValue::from_str(value) {
+    for (name, value) in refusal.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
             response
                 .headers_mut()
                 .insert(HeaderName::from_static(name), value);

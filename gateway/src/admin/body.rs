@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use super::answer::Refusal;
-use super::routes::Takes;
+use super::row::Takes;
 
 /// Largest JSON body; the ones of today have a digest in them.
 const JSON_BYTES_MAX: usize = 64 << 10;
@@ -78,11 +78,10 @@ pub(super) async fn read(
     incoming: Incoming,
     takes: Takes,
 ) -> Result<Bytes, Refusal> {
-    let (limit, wanted) = match takes {
-        Takes::Nothing => (0, None),
-        Takes::Json => (JSON_BYTES_MAX, Some("application/json")),
-        Takes::MergePatch => (JSON_BYTES_MAX, Some("application/merge-patch+json")),
-        Takes::Wasm => (WASM_BYTES_MAX, Some("application/wasm")),
+    let limit = match takes {
+        Takes::Nothing => 0,
+        Takes::Json | Takes::MergePatch => JSON_BYTES_MAX,
+        Takes::Wasm => WASM_BYTES_MAX,
     };
     let declared = headers
         .get(CONTENT_LENGTH)
@@ -92,7 +91,7 @@ pub(super) async fn read(
     }
     let collected = tokio::time::timeout(TOTAL, collect(incoming, limit)).await;
     let content = collected.unwrap_or_else(|_| Err(too_slow()))?;
-    if let (Some(wanted), false) = (wanted, content.is_empty()) {
+    if let (Some(wanted), false) = (takes.media_type(), content.is_empty()) {
         check_type(headers, wanted)?;
     }
     Ok(content)

@@ -6,6 +6,7 @@
 
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -17,9 +18,12 @@ use super::routes::Action;
 use crate::reconcile::Manner;
 use crate::reconcile::status::Written;
 
-#[derive(Deserialize)]
+/// What a rollback of an endpoint takes.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct To {
+#[schemars(example = &serde_json::json!({ "to": 1 }))]
+pub(super) struct To {
+    /// The revision to go back to.
     to: u64,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,13 +15,10 @@ use super::answer::{Refusal, json, whole};
 use super::body::Body;
 use super::query::Query;
 use super::routes::Action;
-use super::{Api, changes, streams};
+use super::{Api, changes, openapi, page, streams};
 use crate::name::Name;
 use crate::runtime::LogQuery;
 use crate::units::Interval;
-
-/// Items of a list where no `limit` is given, and at most.
-const ITEMS: (usize, usize) = (500, 1_000);
 
 /// A request that was let in.
 pub(super) struct Call {
@@ -48,8 +46,9 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
                 text,
             ))
         }
+        Action::OpenApi => Ok(whole(StatusCode::OK, "application/json", openapi::text())),
         Action::Status => json(StatusCode::OK, &control.status()),
-        Action::Endpoints => page(control.endpoints(), &call.query),
+        Action::Endpoints => page::resources(control.endpoints(), &call.query),
         Action::Endpoint => json(StatusCode::OK, &control.endpoint(name)?),
         Action::PutEndpoint
         | Action::PatchEndpoint
@@ -61,40 +60,41 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         | Action::RollbackEndpoint => changes::act(api, action, call).await,
         Action::Version => json(StatusCode::OK, &control.version(name, &call.version)?),
         Action::Traffic => json(StatusCode::OK, &control.traffic(name)?),
-        Action::History => json(
-            StatusCode::OK,
-            &json!({ "items": control.endpoint_history(name)? }),
-        ),
+        Action::History => page::history(&control.endpoint_history(name)?, &call.query),
         Action::Keys => json(StatusCode::OK, &control.endpoint_keys(name)?),
         Action::Load => json(StatusCode::OK, &control.load(name)?),
         Action::Logs => logs(api, &call),
-        Action::Plugins => page(control.plugins(), &call.query),
+        Action::Plugins => page::resources(control.plugins(), &call.query),
         Action::Plugin => json(StatusCode::OK, &control.plugin(name)?),
-        Action::Push => push(api, name, call.content).await,
-        Action::Swap => {
-            let wanted: SwapBody = body(&call.content)?;
+        Action::PushPlugin => push(api, name, call.content).await,
+        Action::SwapPlugin => {
+            let wanted: Swap = body(&call.content)?;
             json(
                 StatusCode::OK,
                 &control.swap(name, wanted.digest.as_deref()).await?,
             )
         }
-        Action::Rollback => {
-            let NoBody {} = body(&call.content)?;
+        Action::RollbackPlugin => {
+            let Empty {} = body(&call.content)?;
             json(StatusCode::OK, &control.rollback(name).await?)
         }
         Action::Events => events(api, &call),
     }
 }
 
-#[derive(Default, Deserialize)]
+/// What a swap takes.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SwapBody {
+pub(super) struct Swap {
+    /// The content that is to decide, `sha256:` and 64 hex digits; the newest
+    /// where it is left out.
     digest: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
+/// What a rollback of a plugin takes: nothing, or an empty object.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NoBody {}
+pub(super) struct Empty {}
 
 /// The body as JSON; none is the default.
 fn body<T: Default + for<'de> Deserialize<'de>>(content: &[u8]) -> Result<T, Refusal> {
@@ -115,30 +115,6 @@ fn ready(api: &Api) -> Response<Body> {
         )
     };
     whole(status, "text/plain; charset=utf-8", text)
-}
-
-/// A part of a list, by name.
-fn page(items: Vec<Value>, query: &Query) -> Result<Response<Body>, Refusal> {
-    let limit = query.parsed("limit", |text| match text.parse() {
-        Ok(limit) if (1..=ITEMS.1).contains(&limit) => Ok(limit),
-        _ => Err(format!("{text:?} is not a number from 1 to {}", ITEMS.1)),
-    })?;
-    let limit = limit.unwrap_or(ITEMS.0);
-    let after = query.text("continue").unwrap_or_default();
-    let name = |item: &Value| {
-        item.pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let mut items: Vec<Value> = items
-        .into_iter()
-        .filter(|item| name(item).as_str() > after)
-        .collect();
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = if more { items.last().map(name) } else { None };
-    json(StatusCode::OK, &json!({ "items": items, "continue": next }))
 }
 
 async fn push(api: &Api, name: &str, content: Bytes) -> Result<Response<Body>, Refusal> {
@@ -203,8 +179,7 @@ fn events(api: &Api, call: &Call) -> Result<Response<Body>, Refusal> {
         return streams::follow_events(api, since);
     }
     let items = api.control.events().since(since);
-    let items: Vec<_> = items.iter().map(|event| &**event).collect();
-    json(StatusCode::OK, &json!({ "items": items, "continue": null }))
+    page::events(&items, &call.query)
 }
 
 /// Between comments on a quiet stream, so that both sides learn when it broke.

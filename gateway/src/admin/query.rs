@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::answer::Refusal;
+use super::row::Param;
 use crate::name::Name;
 
 /// A parsed query.
@@ -14,7 +15,7 @@ pub(super) struct Query(BTreeMap<String, String>);
 
 impl Query {
     /// Reads `a=b&c=d`, percent-decoded.
-    pub(super) fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: Option<&str>, known: &[Param]) -> Result<Self, Refusal> {
         let mut pairs = BTreeMap::new();
         for pair in text
             .unwrap_or_default()
@@ -26,11 +27,15 @@ impl Query {
                 || Refusal::malformed(format!("the query has a broken escape in {pair:?}"));
             let name = decode(name).ok_or_else(broken)?;
             let value = decode(value).ok_or_else(broken)?;
-            if !known.contains(&name.as_str()) {
+            if !known.iter().any(|param| param.name == name) {
                 let known = if known.is_empty() {
                     "none".to_owned()
                 } else {
-                    known.join(", ")
+                    known
+                        .iter()
+                        .map(|param| param.name)
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 };
                 return Err(Refusal::malformed(format!(
                     "the query {name:?} is not known here; known: {known}"
@@ -95,11 +100,12 @@ fn decode(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::EVENTS;
     use super::*;
 
     #[track_caller]
     fn check(text: &str, expected: Option<&str>) {
-        let query = Query::parse(Some(text), &["since", "follow"]).ok();
+        let query = Query::parse(Some(text), EVENTS).ok();
         let found = query.as_ref().and_then(|query| query.text("since"));
         assert_eq!(found, expected, "{text}");
     }
@@ -117,7 +123,7 @@ mod tests {
             "other=1&since=1",
             "since=1&since=2",
         ] {
-            assert!(Query::parse(Some(wrong), &["since"]).is_err(), "{wrong}");
+            assert!(Query::parse(Some(wrong), EVENTS).is_err(), "{wrong}");
         }
     }
 }

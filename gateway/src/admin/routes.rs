@@ -1,7 +1,8 @@
 //! The rows of the admin API, once: method, path, what it takes and does.
 //!
-//! The OpenAPI document is to be made from this table. Knows nothing of how a
-//! row is done; that is `handlers`.
+//! The OpenAPI document is made from this table (`openapi`), so that a new row
+//! needs only its row here and its arm in `handlers`. Knows nothing of how a row
+//! is done.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,12 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use super::answer::Refusal;
+use super::changes::To;
+use super::handlers::{Empty, Swap};
+use super::row::{CHANGE, EVENTS, Gives, LIST, LOGS, Route, Takes, get, post, row};
+use super::schemas;
+use crate::identity::KeyPair;
+use crate::reconcile::status::{EndpointLoad, GatewayStatus, Pushed, Swapped};
 
 /// What a row does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +26,8 @@ pub(super) enum Action {
     Ready,
     /// Prometheus' text.
     Metrics,
+    /// What this API takes and gives.
+    OpenApi,
     /// The gateway.
     Status,
     /// All endpoints.
@@ -58,257 +67,219 @@ pub(super) enum Action {
     /// One plugin.
     Plugin,
     /// A new content for a plugin.
-    Push,
+    PushPlugin,
     /// Another content takes over.
-    Swap,
+    SwapPlugin,
     /// The content before takes over.
-    Rollback,
+    RollbackPlugin,
     /// What happened.
     Events,
 }
 
-/// What a row takes as its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
-    /// Nothing.
-    Nothing,
-    /// A JSON object; nothing is an empty one.
-    Json,
-    /// A merge patch (RFC 7396).
-    MergePatch,
-    /// A component.
-    Wasm,
-}
-
-/// One row.
-#[derive(Debug)]
-pub(super) struct Route {
-    pub(super) method: Method,
-    /// As `matchit` has it.
-    pub(super) path: &'static str,
-    pub(super) action: Action,
-    /// Whether it is answered without the token. A closed list, see its test.
-    pub(super) open: bool,
-    pub(super) body: Takes,
-    /// Names of its query.
-    pub(super) query: &'static [&'static str],
-    /// For the OpenAPI document.
-    #[expect(
-        dead_code,
-        reason = "the OpenAPI document is made from it, in a later issue"
-    )]
-    pub(super) summary: &'static str,
-}
-
-const LIST: &[&str] = &["limit", "continue"];
-const LOGS: &[&str] = &["version", "replica", "since", "follow"];
-const CHANGE: &[&str] = &["dryRun"];
-const EVENTS: &[&str] = &["since", "follow"];
-
-const fn open(path: &'static str, action: Action, summary: &'static str) -> Route {
-    Route {
-        method: Method::GET,
-        path,
-        action,
-        open: true,
-        body: Takes::Nothing,
-        query: &[],
-        summary,
-    }
-}
-
-const fn get(
-    path: &'static str,
-    action: Action,
-    query: &'static [&'static str],
-    summary: &'static str,
-) -> Route {
-    Route {
-        method: Method::GET,
-        path,
-        action,
-        open: false,
-        body: Takes::Nothing,
-        query,
-        summary,
-    }
-}
-
-const fn post(path: &'static str, action: Action, body: Takes, summary: &'static str) -> Route {
-    Route {
-        method: Method::POST,
-        path,
-        action,
-        open: false,
-        body,
-        query: &[],
-        summary,
-    }
-}
-
-const fn change(
-    method: Method,
-    path: &'static str,
-    action: Action,
-    body: Takes,
-    summary: &'static str,
-) -> Route {
-    Route {
-        method,
-        path,
-        action,
-        open: false,
-        body,
-        query: CHANGE,
-        summary,
-    }
-}
+const TEXT: &str = "text/plain; charset=utf-8";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All rows.
-pub(super) static TABLE: [Route; 26] = [
-    open("/healthz", Action::Health, "The process answers"),
-    open(
+pub(super) static TABLE: [Route; 27] = [
+    get(
+        "/healthz",
+        Action::Health,
+        Gives::Text(TEXT),
+        "The process answers",
+    )
+    .open(),
+    get(
         "/readyz",
         Action::Ready,
+        Gives::Ready,
         "Listeners are up and nothing drains",
+    )
+    .open(),
+    get(
+        "/metrics",
+        Action::Metrics,
+        Gives::Text(METRICS),
+        "Prometheus' text",
+    )
+    .open(),
+    get(
+        "/openapi.json",
+        Action::OpenApi,
+        Gives::Json(schemas::object),
+        "This document",
     ),
-    open("/metrics", Action::Metrics, "Prometheus' text"),
-    get("/v1/status", Action::Status, &[], "The gateway"),
+    get(
+        "/v1/status",
+        Action::Status,
+        Gives::Json(schemas::of::<GatewayStatus>),
+        "The gateway",
+    ),
     get(
         "/v1/endpoints",
         Action::Endpoints,
-        LIST,
+        Gives::Json(schemas::endpoints),
         "All endpoints with their status",
-    ),
+    )
+    .query(LIST),
     get(
         "/v1/endpoints/{name}",
         Action::Endpoint,
-        &[],
+        Gives::Resource(schemas::endpoint),
         "One endpoint with its status",
     ),
-    change(
+    row(
         Method::PUT,
         "/v1/endpoints/{name}",
         Action::PutEndpoint,
-        Takes::Json,
+        Gives::Put(schemas::changed_endpoint),
         "Makes or replaces an endpoint",
-    ),
-    change(
+    )
+    .takes(Takes::Json, schemas::sent_endpoint)
+    .query(CHANGE),
+    row(
         Method::PATCH,
         "/v1/endpoints/{name}",
         Action::PatchEndpoint,
-        Takes::MergePatch,
+        Gives::Resource(schemas::changed_endpoint),
         "Changes an endpoint by a merge patch",
-    ),
-    change(
+    )
+    .takes(Takes::MergePatch, schemas::patch)
+    .query(CHANGE),
+    row(
         Method::DELETE,
         "/v1/endpoints/{name}",
         Action::DeleteEndpoint,
-        Takes::Nothing,
+        Gives::Nothing,
         "Takes an endpoint and its versions away",
-    ),
+    )
+    .query(CHANGE),
     get(
         "/v1/endpoints/{name}/versions/{version}",
         Action::Version,
-        &[],
+        Gives::Resource(schemas::version),
         "One version with its status",
     ),
-    change(
+    row(
         Method::PUT,
         "/v1/endpoints/{name}/versions/{version}",
         Action::PutVersion,
-        Takes::Json,
+        Gives::Put(schemas::changed_version),
         "Makes or replaces a version",
-    ),
-    change(
+    )
+    .takes(Takes::Json, schemas::sent_version)
+    .query(CHANGE),
+    row(
         Method::PATCH,
         "/v1/endpoints/{name}/versions/{version}",
         Action::PatchVersion,
-        Takes::MergePatch,
+        Gives::Resource(schemas::changed_version),
         "Changes a version by a merge patch",
-    ),
-    change(
+    )
+    .takes(Takes::MergePatch, schemas::patch)
+    .query(CHANGE),
+    row(
         Method::DELETE,
         "/v1/endpoints/{name}/versions/{version}",
         Action::DeleteVersion,
-        Takes::Nothing,
+        Gives::Nothing,
         "Takes a version away; not the default of several, nor the last",
-    ),
+    )
+    .query(CHANGE),
     get(
         "/v1/endpoints/{name}/traffic",
         Action::Traffic,
-        &[],
+        Gives::Json(schemas::shares),
         "The shares of an endpoint's versions, in percent",
     ),
-    change(
+    row(
         Method::PUT,
         "/v1/endpoints/{name}/traffic",
         Action::PutTraffic,
-        Takes::Json,
+        Gives::Resource(schemas::changed_endpoint),
         "Other shares, as one change; a version left out gets 0",
-    ),
+    )
+    .takes(Takes::Json, schemas::shares)
+    .query(CHANGE),
     get(
         "/v1/endpoints/{name}/history",
         Action::History,
-        &[],
+        Gives::Json(schemas::history),
         "The revisions of an endpoint, newest first",
-    ),
-    change(
-        Method::POST,
+    )
+    .query(LIST)
+    .refuses(&[503]),
+    post(
         "/v1/endpoints/{name}/rollback",
         Action::RollbackEndpoint,
-        Takes::Json,
-        "An endpoint as it was at a revision",
-    ),
+        Gives::Put(schemas::changed_endpoint),
+        "An endpoint as it was at a revision; 201 where it was deleted",
+    )
+    .takes(Takes::Json, schemas::of::<To>)
+    .query(CHANGE),
     get(
         "/v1/endpoints/{name}/keys",
         Action::Keys,
-        &[],
+        Gives::Json(schemas::of::<KeyPair>),
         "The keys of an endpoint",
-    ),
+    )
+    .refuses(&[409]),
     get(
         "/v1/endpoints/{name}/load",
         Action::Load,
-        &[],
+        Gives::Json(schemas::of::<EndpointLoad>),
         "The last hour's load of an endpoint, by minute",
     ),
     get(
         "/v1/endpoints/{name}/logs",
         Action::Logs,
-        LOGS,
+        Gives::Lines,
         "What replicas wrote",
-    ),
+    )
+    .query(LOGS),
     get(
         "/v1/plugins",
         Action::Plugins,
-        LIST,
+        Gives::Json(schemas::plugins),
         "All plugins with their status",
-    ),
+    )
+    .query(LIST),
     get(
         "/v1/plugins/{name}",
         Action::Plugin,
-        &[],
+        Gives::Resource(schemas::plugin),
         "One plugin with its status",
     ),
     post(
         "/v1/plugins/{name}/versions",
-        Action::Push,
-        Takes::Wasm,
+        Action::PushPlugin,
+        Gives::Made(schemas::of::<Pushed>),
         "Checks and stores a component",
-    ),
+    )
+    .takes(Takes::Wasm, schemas::bytes)
+    .refuses(&[503]),
     post(
         "/v1/plugins/{name}/swap",
-        Action::Swap,
-        Takes::Json,
-        "Another content takes over",
-    ),
+        Action::SwapPlugin,
+        Gives::Json(schemas::of::<Swapped>),
+        "Another content takes over; without a digest the newest",
+    )
+    .takes(Takes::Json, schemas::of::<Swap>)
+    .refuses(&[409, 503]),
     post(
         "/v1/plugins/{name}/rollback",
-        Action::Rollback,
-        Takes::Json,
+        Action::RollbackPlugin,
+        Gives::Json(schemas::of::<Swapped>),
         "The content before takes over",
-    ),
-    get("/v1/events", Action::Events, EVENTS, "What happened"),
+    )
+    .takes(Takes::Json, schemas::of::<Empty>)
+    .refuses(&[409, 503]),
+    get(
+        "/v1/events",
+        Action::Events,
+        Gives::Events(schemas::events),
+        "What happened",
+    )
+    .query(EVENTS),
 ];
 
 /// Whether a request is answered without the token: an open row's exact path

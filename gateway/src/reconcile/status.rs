@@ -3,6 +3,7 @@
 //! Plain records that serialise; never holds a secret. Made by `reconcile`,
 //! sent by `admin`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::name::Name;
@@ -11,7 +12,7 @@ use crate::name::Name;
 /// what was last asked for; whether callers are answered is the condition
 /// `Ready`, which holds on while the replicas before a failed update serve.
 /// From the best to the worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub enum State {
     /// Answers; final.
     Healthy,
@@ -40,7 +41,7 @@ impl State {
 }
 
 /// Replicas of a version, counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct ReplicaCounts {
     /// That should be there.
     pub wanted: u32,
@@ -53,7 +54,7 @@ pub struct ReplicaCounts {
 }
 
 /// One version in an endpoint's status.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct VersionStatus {
     /// Its name.
     pub name: Name,
@@ -72,7 +73,7 @@ pub struct VersionStatus {
 }
 
 /// Something that is so, with the time since when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// What: `Ready` (callers are answered), `PoliciesLoaded`, `Updating` (new
@@ -90,7 +91,7 @@ pub struct Condition {
 }
 
 /// `status` of an endpoint.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointStatus {
     /// Its state.
@@ -108,7 +109,7 @@ pub struct EndpointStatus {
 }
 
 /// One known content of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PluginVersion {
     /// Its digest.
     pub digest: String,
@@ -121,7 +122,7 @@ pub struct PluginVersion {
 }
 
 /// The last swap of a plugin, done or refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 pub struct LastSwap {
     /// When, RFC 3339 in UTC.
     pub time: String,
@@ -134,7 +135,7 @@ pub struct LastSwap {
 }
 
 /// `status` of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginStatus {
     /// What decides now; none where nothing could be loaded.
@@ -150,7 +151,7 @@ pub struct PluginStatus {
 }
 
 /// A listener, as it is bound.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ListenerStatus {
     /// Its name.
     pub name: String,
@@ -159,7 +160,7 @@ pub struct ListenerStatus {
 }
 
 /// The gateway, as `GET /v1/status` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayStatus {
     /// The build.
@@ -175,7 +176,7 @@ pub struct GatewayStatus {
 }
 
 /// Endpoints, counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct EndpointCounts {
     /// Healthy ones.
     pub ready: usize,
@@ -184,7 +185,7 @@ pub struct EndpointCounts {
 }
 
 /// A plugin in the gateway's status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginSummary {
     /// Its name.
@@ -196,7 +197,7 @@ pub struct PluginSummary {
 }
 
 /// What a push found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Pushed {
     /// The component's digest.
     pub digest: String,
@@ -212,7 +213,7 @@ pub struct Pushed {
 }
 
 /// What a swap did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Swapped {
     /// What decides now.
@@ -222,7 +223,7 @@ pub struct Swapped {
 }
 
 /// One minute of a version's load.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadMinute {
     /// How many minutes ago it was; 0 is the running one.
@@ -238,7 +239,7 @@ pub struct LoadMinute {
 }
 
 /// The last hour of a version, by minute.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionLoad {
     /// Its name.
@@ -254,7 +255,7 @@ pub struct VersionLoad {
 }
 
 /// `GET /v1/endpoints/{e}/load`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct EndpointLoad {
     /// By version, in the resource's order.
     pub versions: Vec<VersionLoad>,

@@ -7,6 +7,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Most problems that are told at once; a file that is wrong all through is not
@@ -14,7 +15,7 @@ use serde::Serialize;
 pub const PROBLEMS_MAX: usize = 100;
 
 /// One thing that is wrong with a resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
     /// The file as it was named, `<stdin>`, or empty for the API.
     #[serde(skip)]
