@@ -133,16 +133,15 @@ pub(super) fn comment(text: &str, depth: usize) -> String {
         // What goes on stands below its text, not below its dash.
         let hang = if part.starts_with("- ") { "  " } else { "" };
         let mut line = format!("{indent}#");
-        let mut words = 0;
-        for word in part.split(' ').filter(|word| !word.is_empty()) {
+        let words = part.split(' ').filter(|word| !word.is_empty());
+        for (before, word) in words.enumerate() {
             let word = visible(word);
-            if words > 0 && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            if before > 0 && line.chars().count() + 1 + word.chars().count() > WIDTH {
                 let _ = writeln!(out, "{line}");
                 line = format!("{indent}#{hang}");
             }
             line.push(' ');
             line.push_str(&word);
-            words += 1;
         }
         let _ = writeln!(out, "{line}");
     }
