@@ -91,11 +91,26 @@ impl Client {
     ///
     /// [`FetchError::Setup`].
     pub fn new() -> Result<Self, FetchError> {
-        reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+        Self::built(builder())
+    }
+
+    /// A client that trusts these roots in PEM and no others.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::Setup`], also where there is no certificate in it.
+    pub fn trusting(roots: &[u8]) -> Result<Self, FetchError> {
+        let bad = |why: String| FetchError::Setup(format!("its roots: {why}"));
+        let roots =
+            reqwest::Certificate::from_pem_bundle(roots).map_err(|error| bad(words(&error)))?;
+        if roots.is_empty() {
+            return Err(bad("no certificate in PEM".to_owned()));
+        }
+        Self::built(builder().tls_certs_only(roots))
+    }
+
+    fn built(builder: reqwest::ClientBuilder) -> Result<Self, FetchError> {
+        builder
             .build()
             .map(Self)
             .map_err(|error| FetchError::Setup(words(&error)))
@@ -154,6 +169,14 @@ impl Client {
             }),
         }
     }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
 }
 
 impl Stream {

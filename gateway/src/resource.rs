@@ -22,6 +22,7 @@ mod absolute;
 mod check;
 mod defaults;
 pub mod load;
+mod locate;
 pub mod node;
 pub mod problem;
 pub mod raw;
@@ -29,8 +30,10 @@ mod read;
 pub mod suggest;
 mod traffic;
 
-pub use load::{Document, Set, Source, check, load, yaml};
+pub use load::{Document, Set, Source, check, checked, load, texts, yaml};
+pub use locate::{located, located_at_root};
 pub use problem::Problem;
+pub use suggest::suggestion;
 pub use traffic::{Mirror, Sticky};
 
 /// `kind: GatewayConfig`: the gateway itself.

@@ -94,7 +94,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["listen", "upstream/tls"]),
     ("serde_saphyr", &["resource"]),
     ("clap", &["cli", "main"]),
-    ("comfy_table", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("similar", &["cli"]),
     ("matchit", &["admin"]),
     ("quick_cache", &["policy"]),
 ];

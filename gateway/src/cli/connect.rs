@@ -4,20 +4,48 @@
 //! or the state folder. Never sends a token in the clear off loopback. Used by
 //! every verb of the client.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Failure, To};
-use crate::fetch::{Answer, Call, Client, FetchError, Stream};
+use super::row::text;
+use super::{Failure, Told};
+use crate::fetch::{Call, Client, FetchError, Stream};
+use crate::resource;
 use crate::state::StateFolder;
 
 /// For an answer that comes whole. A swap compiles a plugin, which takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Names that are looked through for a near miss.
+const NAMES_MAX: usize = 1_000;
+
+/// Where the gateway is.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Where the gateway is")]
+pub struct To {
+    /// The admin API's address; else run.json of the state folder says it.
+    #[arg(long, env = "TIDEGATE_ADMIN", value_name = "ADDRESS")]
+    admin: Option<String>,
+    /// A file with the admin token; else TIDEGATE_ADMIN_TOKEN holds it, else
+    /// admin.token of the state folder.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The admin token.
+    #[arg(skip = std::env::var("TIDEGATE_ADMIN_TOKEN").ok().filter(|token| !token.is_empty()))]
+    token: Option<String>,
+    /// Roots in PEM that the admin API's certificate must come from, in place of the machine's.
+    #[arg(long, env = "TIDEGATE_ADMIN_CA", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The gateway's state folder; $XDG_STATE_HOME/tidegate where it is left out.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
 
 /// A gateway that was found; whether it answers shows at the first request.
 #[derive(Debug)]
@@ -25,23 +53,24 @@ pub(super) struct Gateway {
     url: String,
     token: String,
     client: Client,
+    /// Who named the address, and what to do where nobody answers there.
+    origin: String,
 }
 
 impl Gateway {
     pub(super) fn find(to: &To) -> Result<Self, Failure> {
         let state = StateFolder::locate(to.state.as_deref());
-        let url = match (&to.admin, &state) {
-            (Some(named), _) => address(named)?,
-            (None, Ok(state)) => match state.read_run() {
-                Some(run) => address(&run.admin)?,
-                None => {
-                    let folder = state.path().display();
-                    let why = format!(
-                        "no gateway runs in {folder}; name its state folder with --state, or its address with --admin"
-                    );
-                    return Err(Failure::NotReached(why));
-                }
-            },
+        let (url, origin) = match (&to.admin, &state) {
+            (Some(named), _) => {
+                let from = if std::env::var("TIDEGATE_ADMIN").as_ref() == Ok(named) {
+                    "TIDEGATE_ADMIN"
+                } else {
+                    "--admin"
+                };
+                let origin = format!("{from} names it; is a gateway running there?");
+                (address(named)?, origin)
+            }
+            (None, Ok(state)) => found_in(state)?,
             (None, Err(error)) => return Err(Failure::Usage(error.to_string())),
         };
         let token = match (&to.token_file, &to.token, state) {
@@ -50,11 +79,16 @@ impl Gateway {
             (None, None, Ok(state)) => read_token(&state.path().join("admin.token"))?,
             (None, None, Err(error)) => return Err(Failure::Usage(error.to_string())),
         };
-        let client = Client::new().map_err(|error| Failure::Refused(error.to_string()))?;
+        let client = match &to.ca_file {
+            None => Client::new(),
+            Some(file) => Client::trusting(&read_roots(file)?),
+        };
+        let client = client.map_err(|error| Failure::Refused(error.to_string()))?;
         Ok(Self {
             url,
             token: token.trim().to_owned(),
             client,
+            origin,
         })
     }
 
@@ -70,7 +104,16 @@ impl Gateway {
 
     /// The JSON at a path.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.json(self.call(Method::GET, path)).await
+        self.json(self.call(Method::GET, path), path).await
+    }
+
+    /// The JSON at a path; none where there is nothing.
+    pub(super) async fn get_if_there(&self, path: &str) -> Result<Option<Value>, Failure> {
+        match self.plain(self.call(Method::GET, path)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Failure::NotFound(_)) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
     /// All items of a list, part by part.
@@ -94,7 +137,6 @@ impl Gateway {
         }
     }
 
-    /// Posts and returns the JSON of the answer.
     /// A change; an answer without a body is null.
     pub(super) async fn send(
         &self,
@@ -108,9 +150,10 @@ impl Gateway {
             content,
             ..self.call(method, path)
         };
-        self.json(call).await
+        self.json(call, path).await
     }
 
+    /// Posts and returns the JSON of the answer.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -120,18 +163,71 @@ impl Gateway {
         self.send(Method::POST, path, kind, content).await
     }
 
-    async fn json(&self, call: Call) -> Result<Value, Failure> {
-        let answer = self.client.send(call).await.map_err(failed)?;
-        let body = self.accepted(answer)?;
-        if body.is_empty() {
+    /// The answer's JSON; what is not there is told with a near miss.
+    async fn json(&self, call: Call, path: &str) -> Result<Value, Failure> {
+        match self.plain(call).await {
+            Err(Failure::NotFound(why)) => Err(self.near(path, why).await),
+            other => other,
+        }
+    }
+
+    async fn plain(&self, call: Call) -> Result<Value, Failure> {
+        let answer = self
+            .client
+            .send(call)
+            .await
+            .map_err(|error| self.failed(error))?;
+        if !answer.status.is_success() {
+            return Err(self.refusal(answer.status, &answer.body));
+        }
+        if answer.body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body).map_err(|error| {
+        serde_json::from_slice(&answer.body).map_err(|error| {
             Failure::Refused(format!(
                 "{}: the answer is not JSON ({error}); is it a gateway?",
                 self.url
             ))
         })
+    }
+
+    /// Why something was not found, with the name that was probably meant.
+    async fn near(&self, path: &str, why: String) -> Failure {
+        let hint = self.hint(path).await.unwrap_or_default();
+        Failure::NotFound(format!("{why}{hint}"))
+    }
+
+    async fn hint(&self, path: &str) -> Option<String> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut parts = path.strip_prefix("/v1/")?.split('/');
+        let (list, name) = (parts.next()?, parts.next()?);
+        let version = match (parts.next(), parts.next()) {
+            (Some("versions"), version) => version,
+            _ => query
+                .split('&')
+                .find_map(|one| one.strip_prefix("version=")),
+        };
+        let all = format!("/v1/{list}?limit={NAMES_MAX}");
+        let all = self.plain(self.call(Method::GET, &all)).await.ok()?;
+        let items = all.get("items")?.as_array()?;
+        let found = items
+            .iter()
+            .find(|item| text(item, "/metadata/name") == name);
+        let names: Vec<&str> = match (found, version) {
+            (None, _) => items
+                .iter()
+                .map(|item| text(item, "/metadata/name"))
+                .collect(),
+            (Some(_), None) => return None,
+            (Some(endpoint), Some(_)) => endpoint
+                .pointer("/spec/versions")?
+                .as_array()?
+                .iter()
+                .map(|version| text(version, "/name"))
+                .collect(),
+        };
+        let word = if found.is_some() { version? } else { name };
+        resource::suggestion(word, &names).map(|hint| format!("; {hint}"))
     }
 
     /// An answer that is read as it comes.
@@ -140,25 +236,24 @@ impl Gateway {
             timeout: None,
             ..self.call(Method::GET, path)
         };
-        let mut stream = self.client.open(call).await.map_err(failed)?;
+        let mut stream = self
+            .client
+            .open(call)
+            .await
+            .map_err(|error| self.failed(error))?;
         if stream.status.is_success() {
             return Ok(stream);
         }
         let mut body = Vec::new();
-        while let Some(piece) = stream.next().await.map_err(failed)? {
+        while let Some(piece) = stream.next().await.map_err(|error| self.failed(error))? {
             body.extend_from_slice(piece.get(..4096).unwrap_or(&piece));
             if body.len() > 64 << 10 {
                 break;
             }
         }
-        Err(self.refusal(stream.status, &body))
-    }
-
-    fn accepted(&self, answer: Answer) -> Result<Bytes, Failure> {
-        if answer.status.is_success() {
-            Ok(answer.body)
-        } else {
-            Err(self.refusal(answer.status, &answer.body))
+        match self.refusal(stream.status, &body) {
+            Failure::NotFound(why) => Err(self.near(path, why).await),
+            other => Err(other),
         }
     }
 
@@ -170,11 +265,6 @@ impl Gateway {
             #[serde(default)]
             problems: Vec<Told>,
         }
-        #[derive(Deserialize)]
-        struct Told {
-            path: String,
-            message: String,
-        }
         let Ok(document) = serde_json::from_slice::<Document>(body) else {
             let why = format!(
                 "{} answered {status} without a reason; is it a gateway?",
@@ -182,25 +272,57 @@ impl Gateway {
             );
             return Failure::Refused(why);
         };
-        let mut why = document.detail;
-        for told in document.problems {
-            why.push_str(&format!("\n  {}: {}", told.path, told.message));
+        if !document.problems.is_empty() {
+            return Failure::Invalid(document.problems);
         }
-        Failure::Refused(why)
+        if status == StatusCode::NOT_FOUND {
+            Failure::NotFound(document.detail)
+        } else {
+            Failure::Refused(document.detail)
+        }
+    }
+
+    /// Why there is no whole answer.
+    pub(super) fn failed(&self, error: FetchError) -> Failure {
+        match error {
+            FetchError::NotReached { url: _, why } => {
+                Failure::NotReached(format!("{}: {why}; {}", self.url, self.origin))
+            }
+            other => Failure::Refused(other.to_string()),
+        }
     }
 }
 
-pub(super) fn failed(error: FetchError) -> Failure {
-    match error {
-        FetchError::NotReached { url, why } => Failure::NotReached(format!("{url}: {why}")),
-        other => Failure::Refused(other.to_string()),
-    }
+/// The address in a state folder's `run.json`.
+fn found_in(state: &StateFolder) -> Result<(String, String), Failure> {
+    let folder = state.path().display();
+    let Some(run) = state.read_run() else {
+        return Err(Failure::NotReached(format!(
+            "no gateway runs in {folder}; name its state folder with --state, or its address with \
+             --admin, or start one with `tidegate run -f PATH`"
+        )));
+    };
+    let origin = format!(
+        "{folder}/run.json names it, of process {}; where that is gone, start it again with \
+         `tidegate run`",
+        run.pid
+    );
+    Ok((address(&run.admin)?, origin))
+}
+
+fn read_roots(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| {
+        Failure::Refused(format!(
+            "{}: {error}; it holds the roots of the admin API's certificate",
+            file.display()
+        ))
+    })
 }
 
 fn read_token(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file).map_err(|error| {
         Failure::NotReached(format!(
-            "{}: {error}; it holds the admin token",
+            "{}: {error}; it holds the admin token, which --token-file or TIDEGATE_ADMIN_TOKEN name",
             file.display()
         ))
     })

@@ -2,19 +2,55 @@
 //!
 //! Never hands a control character of a model to the terminal. Called by `cli`.
 
+use std::collections::VecDeque;
 use std::io::{self, Write as _};
 
-use super::connect::{Gateway, failed};
-use super::{Failure, Logs, show};
+use clap::Args;
+
+use super::connect::Gateway;
+use super::kind::segment;
+use super::tone::plain;
+use super::{Failure, To};
+use crate::units::Interval;
 
 /// Longest line that is put together of pieces.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-pub(super) async fn logs(gateway: &Gateway, logs: &Logs) -> Result<(), Failure> {
+/// `tidegate logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate logs iris --since 5m
+  tidegate logs iris --version blue -f")]
+pub struct Logs {
+    /// The endpoint.
+    endpoint: String,
+    /// Only of this version.
+    #[arg(long)]
+    version: Option<String>,
+    /// Only of this replica, as blue-1.
+    #[arg(long)]
+    replica: Option<String>,
+    /// Not older than that, as 5m.
+    #[arg(long, value_parser = Interval::parse)]
+    since: Option<Interval>,
+    /// Go on as lines come.
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    to: To,
+}
+
+impl Logs {
+    pub(super) async fn act(&self) -> Result<(), Failure> {
+        logs(&Gateway::find(&self.to)?, self).await
+    }
+}
+
+async fn logs(gateway: &Gateway, logs: &Logs) -> Result<(), Failure> {
     let mut query = Vec::new();
     for (key, value) in [("version", &logs.version), ("replica", &logs.replica)] {
         if let Some(value) = value {
-            query.push(format!("{key}={}", show::segment(value)?));
+            query.push(format!("{key}={}", segment(value)?));
         }
     }
     query.extend(logs.since.map(|since| format!("since={since}")));
@@ -23,7 +59,7 @@ pub(super) async fn logs(gateway: &Gateway, logs: &Logs) -> Result<(), Failure> 
     }
     let path = format!(
         "/v1/endpoints/{}/logs?{}",
-        show::segment(&logs.endpoint)?,
+        segment(&logs.endpoint)?,
         query.join("&")
     );
     let mut stream = gateway.stream(&path).await?;
@@ -31,10 +67,43 @@ pub(super) async fn logs(gateway: &Gateway, logs: &Logs) -> Result<(), Failure> 
         follow: logs.follow,
         rest: Vec::new(),
     };
-    while let Some(piece) = stream.next().await.map_err(failed)? {
+    while let Some(piece) = stream.next().await.map_err(|error| gateway.failed(error))? {
         lines.take(&piece)?;
     }
     lines.take(b"\n")
+}
+
+/// The last lines of a version that are kept, oldest first.
+pub(super) async fn tail(
+    gateway: &Gateway,
+    endpoint: &str,
+    version: &str,
+    count: usize,
+) -> Result<Vec<String>, Failure> {
+    let path = format!(
+        "/v1/endpoints/{}/logs?version={}",
+        segment(endpoint)?,
+        segment(version)?
+    );
+    let mut stream = gateway.stream(&path).await?;
+    let mut kept = VecDeque::new();
+    let mut rest = Vec::new();
+    while let Some(piece) = stream.next().await.map_err(|error| gateway.failed(error))? {
+        rest.extend_from_slice(&piece);
+        if let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') {
+            let later = rest.split_off(end + 1);
+            let whole = std::mem::replace(&mut rest, later);
+            kept.extend(
+                whole
+                    .split(|byte| *byte == b'\n')
+                    .filter_map(|line| shown(line, false)),
+            );
+        }
+        rest.truncate(LINE_BYTES_MAX);
+        let over = kept.len().saturating_sub(count);
+        kept.drain(..over);
+    }
+    Ok(kept.into())
 }
 
 /// Pieces of a body, put together to lines.
@@ -74,17 +143,5 @@ pub(super) fn shown(line: &[u8], follow: bool) -> Option<String> {
     if line.is_empty() {
         return None;
     }
-    let text = String::from_utf8_lossy(line);
-    let plain = |c: char| c == '\t' || !c.is_control();
-    Some(
-        text.chars()
-            .map(|c| {
-                if plain(c) {
-                    c.to_string()
-                } else {
-                    c.escape_default().to_string()
-                }
-            })
-            .collect(),
-    )
+    Some(plain(&String::from_utf8_lossy(line)))
 }

@@ -7,11 +7,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::Table;
 use serde_json::Value;
 
 use super::connect::Gateway;
-use super::show::{segment, text};
+use super::kind::segment;
+use super::row::text;
+use super::table::Table;
 use super::{Failure, To, say};
 use crate::scale::planned;
 use crate::units::Percent;
@@ -36,9 +37,9 @@ pub struct Plan {
     concurrency: NonZeroU32,
     /// Of a running endpoint: from its last hour.
     #[arg(long, conflicts_with_all = ["rps", "seconds", "utilization", "concurrency"])]
-    pub(super) endpoint: Option<String>,
+    endpoint: Option<String>,
     #[command(flatten)]
-    pub(super) to: To,
+    to: To,
 }
 
 /// Largest rate and duration that are planned for.
@@ -53,8 +54,17 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+impl Plan {
+    pub(super) async fn act(&self) -> Result<(), Failure> {
+        match &self.endpoint {
+            None => given(self),
+            Some(endpoint) => running(&Gateway::find(&self.to)?, endpoint).await,
+        }
+    }
+}
+
 /// Plans for the numbers of the command line.
-pub(super) fn given(plan: &Plan) -> Result<(), Failure> {
+fn given(plan: &Plan) -> Result<(), Failure> {
     let (Some(rps), Some(seconds)) = (plan.rps, plan.seconds) else {
         return Err(Failure::Usage(
             "--rps and --seconds, or --endpoint".to_owned(),
@@ -79,13 +89,11 @@ fn replicas(rps: f64, seconds: f64, target: Percent, slots: NonZeroU32) -> u64 {
 }
 
 /// Plans for the busiest minute of each version of a running endpoint.
-pub(super) async fn running(gateway: &Gateway, endpoint: &str) -> Result<(), Failure> {
+async fn running(gateway: &Gateway, endpoint: &str) -> Result<(), Failure> {
     let load = gateway
         .get(&format!("/v1/endpoints/{}/load", segment(endpoint)?))
         .await?;
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_header([
+    let mut table = Table::new(&[
         "VERSION",
         "RPS",
         "SECONDS",
@@ -96,9 +104,9 @@ pub(super) async fn running(gateway: &Gateway, endpoint: &str) -> Result<(), Fai
     ]);
     let versions = load.get("versions").and_then(Value::as_array);
     for version in versions.into_iter().flatten() {
-        table.add_row(row(version));
+        table.add(row(version).iter().map(Into::into).collect());
     }
-    say(&table.to_string())
+    table.print()
 }
 
 fn row(version: &Value) -> Vec<String> {

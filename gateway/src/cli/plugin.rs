@@ -3,19 +3,105 @@
 //! The gateway decides whether a component fits; `check` asks the same plugin
 //! host without a gateway. Called by `cli`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use clap::Subcommand;
+use serde_json::json;
 
 use super::connect::Gateway;
-use super::show::{self, text};
-use super::{Failure, Output, say};
+use super::get::{self, structured};
+use super::kind::{Kind, segment};
+use super::row::{list, text, whole};
+use super::{Failure, Output, To, say};
 use crate::metrics::Metrics;
 use crate::name::Name;
 use crate::policy::{Host, HostOptions, component};
-use crate::resource::{Plugin, PluginLimits, PluginSource};
+use crate::resource::{Plugin as Spec, PluginLimits, PluginSource};
+
+/// `tidegate plugin`.
+#[derive(Debug, Subcommand)]
+pub enum Plugin {
+    /// Check a component and store it for a plugin; nothing else changes.
+    #[command(after_help = "Example:
+  tidegate plugin push target/wasm32-unknown-unknown/release/tenant.wasm --name tenant-auth")]
+    Push {
+        /// The component, or a core module that the SDK made.
+        file: PathBuf,
+        /// The plugin.
+        #[arg(long)]
+        name: String,
+        /// How to show what was found.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+        /// Where the gateway is.
+        #[command(flatten)]
+        to: To,
+    },
+    /// Let another content take over, the newest that was pushed or the one named.
+    #[command(after_help = "Examples:
+  tidegate plugin swap tenant-auth
+  tidegate plugin swap tenant-auth sha256:…")]
+    Swap {
+        /// The plugin.
+        name: String,
+        /// `sha256:…`
+        digest: Option<String>,
+        /// Where the gateway is.
+        #[command(flatten)]
+        to: To,
+    },
+    /// Back to the content before.
+    #[command(after_help = "Example:
+  tidegate plugin rollback tenant-auth")]
+    Rollback {
+        /// The plugin.
+        name: String,
+        /// Where the gateway is.
+        #[command(flatten)]
+        to: To,
+    },
+    /// List plugins with their active content.
+    #[command(after_help = "Example:
+  tidegate plugin list -o wide")]
+    List {
+        /// How to show them.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+        /// Where the gateway is.
+        #[command(flatten)]
+        to: To,
+    },
+    /// Check a component without a gateway.
+    #[command(after_help = "Example:
+  tidegate plugin check tenant.wasm")]
+    Check {
+        /// The component, or a core module that the SDK made.
+        file: PathBuf,
+    },
+}
+
+impl Plugin {
+    pub(super) async fn act(&self) -> Result<(), Failure> {
+        match self {
+            Self::Push {
+                file,
+                name,
+                output,
+                to,
+            } => push(&Gateway::find(to)?, file, name, *output).await,
+            Self::Swap { name, digest, to } => {
+                swap(&Gateway::find(to)?, name, digest.as_deref()).await
+            }
+            Self::Rollback { name, to } => rollback(&Gateway::find(to)?, name).await,
+            Self::List { output, to } => {
+                get::list(&Gateway::find(to)?, Kind::Plugins, *output).await
+            }
+            Self::Check { file } => check(file).await,
+        }
+    }
+}
 
 fn read(file: &Path) -> Result<Bytes, Failure> {
     std::fs::read(file)
@@ -23,24 +109,16 @@ fn read(file: &Path) -> Result<Bytes, Failure> {
         .map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))
 }
 
-pub(super) async fn push(
-    gateway: &Gateway,
-    file: &Path,
-    name: &str,
-    output: Output,
-) -> Result<(), Failure> {
+async fn push(gateway: &Gateway, file: &Path, name: &str, output: Output) -> Result<(), Failure> {
     let content = read(file)?;
-    let path = format!("/v1/plugins/{}/versions", show::segment(name)?);
+    let path = format!("/v1/plugins/{}/versions", segment(name)?);
     let pushed = gateway.post(&path, "application/wasm", content).await?;
     match output {
-        Output::Json | Output::Yaml => show::structured(&pushed, output),
+        Output::Json | Output::Yaml => structured(&pushed, output),
         Output::Name => say(text(&pushed, "/digest")),
         Output::Table | Output::Wide => {
-            let imports = pushed
-                .get("imports")
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
-            let bytes = pushed.get("bytes").and_then(Value::as_u64).unwrap_or(0);
+            let imports = list(&pushed, "/imports").len();
+            let bytes = whole(&pushed, "/bytes");
             say(&format!(
                 "{name}: stored {} ({}, {bytes} bytes, {imports} imports)",
                 text(&pushed, "/digest"),
@@ -50,12 +128,8 @@ pub(super) async fn push(
     }
 }
 
-pub(super) async fn swap(
-    gateway: &Gateway,
-    name: &str,
-    digest: Option<&str>,
-) -> Result<(), Failure> {
-    let path = format!("/v1/plugins/{}/swap", show::segment(name)?);
+async fn swap(gateway: &Gateway, name: &str, digest: Option<&str>) -> Result<(), Failure> {
+    let path = format!("/v1/plugins/{}/swap", segment(name)?);
     let body = json!({ "digest": digest }).to_string();
     swapped(
         name,
@@ -64,7 +138,7 @@ pub(super) async fn swap(
 }
 
 pub(super) async fn rollback(gateway: &Gateway, name: &str) -> Result<(), Failure> {
-    let path = format!("/v1/plugins/{}/rollback", show::segment(name)?);
+    let path = format!("/v1/plugins/{}/rollback", segment(name)?);
     swapped(
         name,
         &gateway
@@ -73,7 +147,7 @@ pub(super) async fn rollback(gateway: &Gateway, name: &str) -> Result<(), Failur
     )
 }
 
-fn swapped(name: &str, answer: &Value) -> Result<(), Failure> {
+fn swapped(name: &str, answer: &serde_json::Value) -> Result<(), Failure> {
     let active = text(answer, "/activeDigest");
     match text(answer, "/previousDigest") {
         "" => say(&format!("{name}: {active} decides now")),
@@ -85,7 +159,7 @@ fn swapped(name: &str, answer: &Value) -> Result<(), Failure> {
 }
 
 /// Inspects, compiles and links a component here.
-pub(super) async fn check(file: &Path) -> Result<(), Failure> {
+async fn check(file: &Path) -> Result<(), Failure> {
     let refused = |why: String| Failure::Refused(format!("{}: {why}", file.display()));
     let content = component(read(file)?).map_err(|error| refused(error.to_string()))?;
     let cache = std::env::temp_dir().join(format!("tidegate-check-{}", std::process::id()));
@@ -106,7 +180,7 @@ async fn load(cache: &Path, content: Bytes) -> Result<String, String> {
         .inspect(&content)
         .map_err(|refusal| refusal.to_string())?;
     let name = Name::parse("checked").map_err(|error| error.to_string())?;
-    let plugin = Plugin {
+    let plugin = Spec {
         source: PluginSource::Shipped(name.clone()),
         name,
         role: found.role,

@@ -1,8 +1,8 @@
 use clap::{CommandFactory, Parser};
 
 use super::connect::address;
+use super::kind::{segment, wanted};
 use super::logs::shown;
-use super::show::{segment, wanted};
 use super::{Failure, Line};
 
 #[test]

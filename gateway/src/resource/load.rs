@@ -78,6 +78,13 @@ pub fn yaml(value: &serde_json::Value) -> Result<String, String> {
 ///
 /// All problems of all files, in their order.
 pub fn load(paths: &[PathBuf]) -> Result<Set, Vec<Problem>> {
+    let (sources, problems) = texts(paths);
+    checked(&sources, problems)
+}
+
+/// The texts of files, as [`load`] reads them, and what could not be read.
+#[must_use]
+pub fn texts(paths: &[PathBuf]) -> (Vec<Source>, Vec<Problem>) {
     let mut sources = Vec::new();
     let mut problems = Vec::new();
     for path in paths {
@@ -86,7 +93,16 @@ pub fn load(paths: &[PathBuf]) -> Result<Set, Vec<Problem>> {
             Err(problem) => problems.push(problem),
         }
     }
-    match check(&sources) {
+    (sources, problems)
+}
+
+/// Checks texts, after the problems that there were in reading them.
+///
+/// # Errors
+///
+/// All problems, in their order.
+pub fn checked(sources: &[Source], mut problems: Vec<Problem>) -> Result<Set, Vec<Problem>> {
+    match check(sources) {
         Ok(set) if problems.is_empty() => Ok(set),
         Ok(_) => Err(problems),
         Err(more) => {
@@ -232,13 +248,8 @@ impl<'s> Documents<'s> {
     /// Sorts a document in by its kind, or tells why it has none.
     fn take(&mut self, source: &'s Source, root: Node) {
         let order = self.next();
-        let text = |key: &str| root.get(key).and_then(Node::text).map(str::to_owned);
-        let kind = text("kind");
-        let name = root
-            .get("metadata")
-            .and_then(|m| m.get("name"))
-            .and_then(Node::text);
-        let name = name.unwrap_or_default().to_owned();
+        let (kind, name) = kind_and_name(&root);
+        let (kind, name) = (kind.map(str::to_owned), name.unwrap_or_default().to_owned());
         let object: Arc<str> = match &kind {
             Some(kind) if KINDS.contains(&kind.as_str()) && !name.is_empty() => {
                 let name: String = name.chars().take(64).collect();
@@ -380,6 +391,15 @@ impl<'s> Documents<'s> {
         });
         endpoints
     }
+}
+
+/// What a document says it is.
+pub(super) fn kind_and_name(root: &Node) -> (Option<&str>, Option<&str>) {
+    let name = root.get("metadata").and_then(|m| m.get("name"));
+    (
+        root.get("kind").and_then(Node::text),
+        name.and_then(Node::text),
+    )
 }
 
 /// Tells what is wrong with `apiVersion` and `kind`; whether the kind is known.

@@ -1,6 +1,7 @@
 //! What was probably meant by a word that is not known.
 //!
-//! Never decides that a word is wrong. Used by `read`, `check` and `cli`.
+//! Never decides that a word is wrong. Used by `read` and `check`, and by
+//! `cli` for names.
 
 /// A hint that names the known word nearest to `word`, if one is near.
 #[must_use]

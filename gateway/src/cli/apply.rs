@@ -1,0 +1,221 @@
+//! `tidegate apply`: makes the gateway what files say.
+//!
+//! All files are checked here, then each resource by the gateway without a
+//! change; only where none is refused is the first one written. Paths are made
+//! absolute here, where the files are. Called by `cli`.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use clap::Args;
+use http::Method;
+use serde_json::Value;
+
+use super::connect::Gateway;
+use super::files::Files;
+use super::row::text;
+use super::{Failure, To, say, tell};
+use crate::resource::{Document, Problem, Source, located};
+
+/// `tidegate apply`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate apply -f iris.yaml
+  tidegate apply -f endpoints/ --prune --dry-run
+  sed s/blue/green/ iris.yaml | tidegate apply -f -")]
+pub struct Apply {
+    #[command(flatten)]
+    files: Files,
+    /// Take away every endpoint that the files do not have.
+    #[arg(long)]
+    prune: bool,
+    /// Only check, on the gateway, and say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    to: To,
+}
+
+impl Apply {
+    pub(super) async fn act(&self) -> Result<(), Failure> {
+        let read = Resources::read(&self.files)?;
+        let gateway = Gateway::find(&self.to)?;
+        let plan = plan(&gateway, &read).await?;
+        let suffix = if self.dry_run { " (dry run)" } else { "" };
+        for (document, step) in read.documents.iter().zip(&plan) {
+            let object = object(document);
+            let mut word = step.word;
+            if !self.dry_run && word != "unchanged" {
+                let sent = write(&gateway, document, "").await;
+                sent.map_err(|failure| placed(failure, &read.sources, document))?;
+                word = step.word;
+            }
+            say(&format!("{object} {word}{suffix}"))?;
+        }
+        if self.prune {
+            prune(&gateway, &read.documents, self.dry_run, suffix).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The resources of some files that a gateway can be given, checked.
+pub(super) struct Resources {
+    pub(super) sources: Vec<Source>,
+    pub(super) documents: Vec<Document>,
+}
+
+impl Resources {
+    /// Reads and checks; tells every problem, and what is left out.
+    pub(super) fn read(files: &Files) -> Result<Self, Failure> {
+        let (sources, set) = files.texts_and_set()?;
+        let (documents, others): (Vec<_>, Vec<_>) = set
+            .documents
+            .into_iter()
+            .partition(|document| collection(&document.kind).is_some());
+        for other in others {
+            super::complain(&format!(
+                "{} is left as it is: it is read at start",
+                object(&other)
+            ));
+        }
+        Ok(Self { sources, documents })
+    }
+}
+
+/// Where the admin API has the resources of a kind; none for a kind that is
+/// read at start.
+fn collection(kind: &str) -> Option<&'static str> {
+    match kind {
+        "Endpoint" => Some("/v1/endpoints"),
+        _ => None,
+    }
+}
+
+/// A document as `endpoint/iris`.
+pub(super) fn object(document: &Document) -> String {
+    format!("{}/{}", document.kind.to_lowercase(), document.name)
+}
+
+/// Where the admin API has a document.
+pub(super) fn path(document: &Document) -> String {
+    let collection = collection(&document.kind).unwrap_or("/v1");
+    format!("{collection}/{}", document.name)
+}
+
+/// What an apply does to one document.
+pub(super) struct Step {
+    pub(super) word: &'static str,
+    /// Before and after, without what the gateway adds; none before: it is new.
+    pub(super) before: Option<Value>,
+    pub(super) after: Value,
+}
+
+/// Lets the gateway check every document and changes nothing. Where one is
+/// refused, all problems of all of them are told.
+pub(super) async fn plan(gateway: &Gateway, read: &Resources) -> Result<Vec<Step>, Failure> {
+    let mut steps = Vec::new();
+    let mut problems = Vec::new();
+    for document in &read.documents {
+        let before = gateway.get_if_there(&path(document)).await?.map(written);
+        match write(gateway, document, "?dryRun=true").await {
+            Ok(after) => {
+                let after = written(after);
+                let word = match &before {
+                    None => "created",
+                    Some(before) if *before == after => "unchanged",
+                    Some(_) => "changed",
+                };
+                steps.push(Step {
+                    word,
+                    before,
+                    after,
+                });
+            }
+            Err(Failure::Invalid(told)) => {
+                problems.extend(at_their_place(told, &read.sources, document));
+            }
+            Err(Failure::Refused(why) | Failure::NotFound(why)) => {
+                let told = vec![super::Told {
+                    path: String::new(),
+                    message: why,
+                    hint: None,
+                }];
+                problems.extend(at_their_place(told, &read.sources, document));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    if problems.is_empty() {
+        Ok(steps)
+    } else {
+        Err(tell(&problems))
+    }
+}
+
+async fn write(gateway: &Gateway, document: &Document, query: &str) -> Result<Value, Failure> {
+    let content = Bytes::from(document.value.to_string());
+    let path = format!("{}{query}", path(document));
+    gateway
+        .send(Method::PUT, &path, "application/json", content)
+        .await
+}
+
+/// A resource as people write it: without status and revision.
+pub(super) fn written(mut shown: Value) -> Value {
+    if let Some(map) = shown.as_object_mut() {
+        map.remove("status");
+        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("revision");
+        }
+    }
+    shown
+}
+
+fn at_their_place(told: Vec<super::Told>, sources: &[Source], document: &Document) -> Vec<Problem> {
+    let placed = |told: super::Told| {
+        let problem = Problem {
+            path: told.path,
+            hint: told.hint,
+            ..Problem::of_file("", told.message)
+        };
+        located(sources, &document.kind, &document.name, problem)
+    };
+    told.into_iter().map(placed).collect()
+}
+
+/// A refusal with FILE:LINE:COLUMN.
+fn placed(failure: Failure, sources: &[Source], document: &Document) -> Failure {
+    match failure {
+        Failure::Invalid(told) => tell(&at_their_place(told, sources, document)),
+        Failure::Refused(why) => Failure::Refused(format!("{}: {why}", object(document))),
+        other => other,
+    }
+}
+
+/// Takes away what the files do not have.
+async fn prune(
+    gateway: &Gateway,
+    documents: &[Document],
+    dry_run: bool,
+    suffix: &str,
+) -> Result<(), Failure> {
+    let kept: BTreeSet<&str> = documents
+        .iter()
+        .filter(|document| document.kind == "Endpoint")
+        .map(|document| document.name.as_str())
+        .collect();
+    for endpoint in gateway.items("/v1/endpoints").await? {
+        let name = text(&endpoint, "/metadata/name");
+        if kept.contains(name) {
+            continue;
+        }
+        if !dry_run {
+            let path = format!("/v1/endpoints/{name}");
+            let sent = gateway.send(Method::DELETE, &path, "", Bytes::new()).await;
+            sent.map(drop)?;
+        }
+        say(&format!("endpoint/{name} deleted{suffix}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! `tidegate delete`: takes resources away, one by its name or those of files.
+//!
+//! Files are read for the names in them; what else they say does not matter,
+//! but they must check. Called by `cli`.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use clap::Args;
+use http::Method;
+
+use super::apply::{object, path};
+use super::connect::Gateway;
+use super::files::Files;
+use super::kind::{Named, wanted};
+use super::{Failure, To, say};
+
+/// `tidegate delete`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate delete endpoint iris
+  tidegate delete version/iris/green
+  tidegate delete -f iris.yaml --ignore-not-found")]
+pub struct Delete {
+    /// endpoint or version; or KIND/NAME, as endpoint/iris and version/iris/blue.
+    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    kind: Option<String>,
+    /// Its name; of a version ENDPOINT/VERSION.
+    name: Option<String>,
+    /// In place of a name: files, whose resources are taken away.
+    #[arg(id = "files", short = 'f', long = "file", value_name = "PATH", num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// What is not there is no failure.
+    #[arg(long)]
+    ignore_not_found: bool,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    to: To,
+}
+
+impl Delete {
+    pub(super) async fn act(&self) -> Result<(), Failure> {
+        let targets = match &self.kind {
+            Some(kind) => {
+                let (kind, name) = wanted(kind, self.name.as_deref())?;
+                let Some(name) = name else {
+                    let what = kind.singular();
+                    return Err(Failure::Usage(format!(
+                        "which {what}? name one, as in {what}/NAME"
+                    )));
+                };
+                let named = Named::of(kind, &name)?;
+                vec![(named.to_string(), named.path())]
+            }
+            None => {
+                let read = super::apply::Resources::read(&Files::of(self.files.clone()))?;
+                let documents = read.documents.iter();
+                documents.map(|one| (object(one), path(one))).collect()
+            }
+        };
+        let gateway = Gateway::find(&self.to)?;
+        for (shown, path) in targets {
+            self.one(&gateway, &shown, &path).await?;
+        }
+        Ok(())
+    }
+
+    async fn one(&self, gateway: &Gateway, shown: &str, path: &str) -> Result<(), Failure> {
+        let (query, suffix) = if self.dry_run {
+            ("?dryRun=true", " (dry run)")
+        } else {
+            ("", "")
+        };
+        let path = format!("{path}{query}");
+        match gateway.send(Method::DELETE, &path, "", Bytes::new()).await {
+            Ok(_) => say(&format!("{shown} deleted{suffix}")),
+            Err(Failure::NotFound(_)) if self.ignore_not_found => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}

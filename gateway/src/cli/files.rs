@@ -1,0 +1,111 @@
+//! `tidegate run` and `check`: what they are given, and the check of files.
+//!
+//! The one place where a file is judged by the command line alone, without a
+//! gateway. Used by `main` and `cli`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Failure, say, tell};
+use crate::resource::{self, Set, Source};
+
+/// `tidegate run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate run -f gateway.yaml -f endpoints/
+  tidegate run -f iris.yaml --state ./state --listen 127.0.0.1:8443")]
+pub struct Run {
+    #[command(flatten)]
+    files: Files,
+    /// The state folder; $XDG_STATE_HOME/tidegate where it is left out.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// In place of the listeners' addresses: that of the first, on ADDRESS:PORT.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// In place of `spec.admin.address`.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+}
+
+/// `tidegate check`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate check -f iris.yaml
+  generate-resources | tidegate check -f -")]
+pub struct Check {
+    #[command(flatten)]
+    files: Files,
+    /// Not needed for a check; taken so that a line of `run` can be used again.
+    #[arg(long, value_name = "DIR", hide = true)]
+    state: Option<PathBuf>,
+}
+
+/// Files with resources.
+#[derive(Debug, Args)]
+pub struct Files {
+    /// A file, a folder of *.yaml, *.yml and *.json, or - for standard input.
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    paths: Vec<PathBuf>,
+}
+
+impl Run {
+    /// The checked resources, with the addresses of the command line.
+    ///
+    /// # Errors
+    ///
+    /// Every problem was told.
+    pub fn set(&self) -> Result<Set, Failure> {
+        let mut set = self.files.set()?;
+        if let (Some(address), Some(first)) = (self.listen, set.config.listeners.first_mut()) {
+            first.address = address;
+        }
+        if let Some(address) = self.admin {
+            if set.config.admin.certificate.is_none() && !address.ip().is_loopback() {
+                let why = format!(
+                    "--admin {address} is not loopback; there the admin API needs a certificate"
+                );
+                return Err(Failure::Refused(why));
+            }
+            set.config.admin.address = address;
+        }
+        Ok(set)
+    }
+
+    /// The state folder that was named.
+    #[must_use]
+    pub fn state(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+}
+
+impl Files {
+    /// Of these paths.
+    pub(super) fn of(paths: Vec<PathBuf>) -> Self {
+        Self { paths }
+    }
+
+    /// The checked resources.
+    fn set(&self) -> Result<Set, Failure> {
+        resource::load(&self.paths).map_err(|problems| tell(&problems))
+    }
+
+    /// The same, with the texts they were read from.
+    pub(super) fn texts_and_set(&self) -> Result<(Vec<Source>, Set), Failure> {
+        let (sources, problems) = resource::texts(&self.paths);
+        let set = resource::checked(&sources, problems).map_err(|problems| tell(&problems))?;
+        Ok((sources, set))
+    }
+}
+
+impl Check {
+    pub(super) fn act(&self) -> Result<(), Failure> {
+        let set = self.files.set()?;
+        let (endpoints, plugins) = (set.endpoints.len(), set.plugins.len());
+        say(&format!(
+            "checked: {endpoints} endpoints, {plugins} plugins with the shipped ones"
+        ))
+    }
+}

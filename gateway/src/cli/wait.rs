@@ -1,0 +1,263 @@
+//! `tidegate wait`: until a resource is healthy, or gone.
+//!
+//! Tells on standard error what it waits for whenever that changes, and ends
+//! early where waiting longer is of no use. Called by `cli`.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::connect::Gateway;
+use super::kind::{Named, Object};
+use super::row::{self, list, text};
+use super::{Failure, say};
+use crate::units::Interval;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(300);
+/// Lines of a failed version's log that are shown.
+const LOG_LINES: usize = 10;
+
+/// `tidegate wait`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate wait endpoint iris --timeout 2m
+  tidegate wait version/iris/green
+  tidegate wait endpoint/iris --for=deleted
+
+Exit codes: 1 where it failed, 4 where the time was over.")]
+pub struct Wait {
+    /// The state to wait for.
+    #[arg(
+        id = "for",
+        long = "for",
+        value_name = "STATE",
+        default_value = "healthy"
+    )]
+    state: Wanted,
+    /// Then exit code 4.
+    #[arg(long, default_value = "60s", value_parser = Interval::parse)]
+    timeout: Interval,
+    #[command(flatten)]
+    object: Object,
+}
+
+/// What `wait` can wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Wanted {
+    /// Every version answers.
+    Healthy,
+    /// It is gone.
+    Deleted,
+}
+
+/// What a look showed.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// It is what was wanted.
+    Done,
+    /// It will not be: why, and the versions that failed.
+    Failed(String, Vec<String>),
+    /// Not yet: the state and why.
+    NotYet(String),
+}
+
+impl Wait {
+    pub(super) async fn act(&self) -> Result<(), Failure> {
+        let named = self.object.named()?;
+        let endpoint = match &named {
+            Named::Endpoint(name) | Named::Version(name, _) => name,
+            Named::Plugin(_) => {
+                return Err(Failure::Usage(
+                    "a plugin is never on its way: a swap has happened when it ends".to_owned(),
+                ));
+            }
+        };
+        let path = format!("/v1/endpoints/{endpoint}");
+        let gateway = Gateway::find(&self.object.to)?;
+        let until = Instant::now() + self.timeout.duration();
+        let mut told = String::new();
+        loop {
+            let found = match self.state {
+                Wanted::Deleted => gateway.get_if_there(&path).await?,
+                Wanted::Healthy => Some(gateway.get(&path).await?),
+            };
+            match look(&named, found.as_ref(), self.state)? {
+                Seen::Done => return say(&format!("{named} is {}", self.word())),
+                Seen::Failed(why, versions) => {
+                    for version in versions {
+                        last_lines(&gateway, endpoint, &version).await;
+                    }
+                    return Err(Failure::Refused(format!("{named} failed: {why}")));
+                }
+                Seen::NotYet(now) if now != told => {
+                    super::complain(&format!("{named} is {now}"));
+                    told = now;
+                }
+                Seen::NotYet(_) => {}
+            }
+            if Instant::now() >= until {
+                return Err(Failure::TimedOut(format!(
+                    "{named} is not {} after {}: it is {told}",
+                    self.word(),
+                    self.timeout
+                )));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    const fn word(&self) -> &'static str {
+        match self.state {
+            Wanted::Healthy => "healthy",
+            Wanted::Deleted => "gone",
+        }
+    }
+}
+
+/// Judges the endpoint that was found, or that there is none.
+fn look(named: &Named, found: Option<&Value>, wanted: Wanted) -> Result<Seen, Failure> {
+    let Some(endpoint) = found else {
+        return Ok(Seen::Done);
+    };
+    let versions = row::versions(endpoint);
+    let (state, reason) = match named {
+        Named::Version(of, name) => {
+            let version = versions
+                .iter()
+                .find(|one| text(one, "/metadata/name") == name);
+            match (version, wanted) {
+                (Some(version), _) => (
+                    text(version, "/status/state"),
+                    text(version, "/status/reason"),
+                ),
+                (None, Wanted::Deleted) => return Ok(Seen::Done),
+                (None, Wanted::Healthy) => return Err(super::get::no_version(of, name, endpoint)),
+            }
+        }
+        _ => (
+            text(endpoint, "/status/state"),
+            text(endpoint, "/status/reason"),
+        ),
+    };
+    let now = if reason.is_empty() {
+        state.to_owned()
+    } else {
+        format!("{state}: {reason}")
+    };
+    if wanted == Wanted::Deleted {
+        return Ok(Seen::NotYet(format!("still there, {now}")));
+    }
+    // An update that failed leaves the endpoint answering with the replicas before it.
+    let failed: Vec<&Value> = list(endpoint, "/status/versions")
+        .iter()
+        .filter(|version| text(version, "/state") == "Failed")
+        .filter(|version| match named {
+            Named::Version(_, name) => text(version, "/name") == name,
+            _ => true,
+        })
+        .collect();
+    if let Some(first) = failed.first() {
+        let names = failed.iter().map(|one| text(one, "/name").to_owned());
+        let why = match text(first, "/reason") {
+            "" => reason,
+            why => why,
+        };
+        let why = format!("version {}: {why}", text(first, "/name"));
+        return Ok(Seen::Failed(why, names.collect()));
+    }
+    Ok(match state {
+        "Healthy" => Seen::Done,
+        "Failed" => Seen::Failed(reason.to_owned(), Vec::new()),
+        _ => Seen::NotYet(now),
+    })
+}
+
+/// Shows the last lines of a failed version on standard error.
+async fn last_lines(gateway: &Gateway, endpoint: &str, version: &str) {
+    let lines = super::logs::tail(gateway, endpoint, version, LOG_LINES).await;
+    // Without a log the reason alone has to do.
+    let Ok(lines) = lines else { return };
+    if !lines.is_empty() {
+        super::complain(&format!("the last lines of version {version}:"));
+        for line in lines {
+            super::complain(&format!("  {line}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn endpoint(state: &str, blue: &str, green: &str) -> Value {
+        json!({
+            "metadata": { "name": "iris" },
+            "spec": { "versions": [{ "name": "blue" }, { "name": "green" }] },
+            "status": { "state": state, "reason": "as it is", "versions": [
+                { "name": "blue", "state": blue, "reason": "b" },
+                { "name": "green", "state": green, "reason": "g" },
+            ] },
+        })
+    }
+
+    fn not_yet(text: &str) -> Seen {
+        Seen::NotYet(text.to_owned())
+    }
+
+    #[track_caller]
+    fn check(name: &str, shown: Option<&Value>, wanted: Wanted, expected: &Seen) {
+        let named = match name.split_once('/') {
+            Some((endpoint, version)) => Named::Version(endpoint.to_owned(), version.to_owned()),
+            None => Named::Endpoint(name.to_owned()),
+        };
+        assert_eq!(look(&named, shown, wanted).unwrap(), *expected, "{name}");
+    }
+
+    #[test]
+    fn only_healthy_and_failed_end_a_wait() {
+        use Wanted::{Deleted, Healthy};
+        let on_its_way = endpoint("Transitioning", "Healthy", "Transitioning");
+        check(
+            "iris",
+            Some(&on_its_way),
+            Healthy,
+            &not_yet("Transitioning: as it is"),
+        );
+        check("iris/blue", Some(&on_its_way), Healthy, &Seen::Done);
+        check(
+            "iris/green",
+            Some(&on_its_way),
+            Healthy,
+            &not_yet("Transitioning: g"),
+        );
+        let no_room = endpoint("Unschedulable", "Healthy", "Unschedulable");
+        check(
+            "iris",
+            Some(&no_room),
+            Healthy,
+            &not_yet("Unschedulable: as it is"),
+        );
+        let done = endpoint("Healthy", "Healthy", "Healthy");
+        check("iris", Some(&done), Healthy, &Seen::Done);
+        let failed = Seen::Failed("version green: g".to_owned(), vec!["green".to_owned()]);
+        let serving = endpoint("Unhealthy", "Healthy", "Failed");
+        check("iris", Some(&serving), Healthy, &failed);
+        check("iris/green", Some(&serving), Healthy, &failed);
+        check("iris/blue", Some(&serving), Healthy, &Seen::Done);
+        let policies = endpoint("Failed", "Healthy", "Healthy");
+        let failed = Seen::Failed("as it is".to_owned(), Vec::new());
+        check("iris", Some(&policies), Healthy, &failed);
+        check(
+            "iris",
+            Some(&done),
+            Deleted,
+            &not_yet("still there, Healthy: as it is"),
+        );
+        check("iris", None, Deleted, &Seen::Done);
+        check("iris/gray", Some(&done), Deleted, &Seen::Done);
+    }
+}
