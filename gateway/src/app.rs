@@ -24,7 +24,7 @@ use crate::memory::{self, Memory};
 use crate::metrics::{self, Metrics};
 use crate::outbox;
 use crate::reconcile::status::ListenerStatus;
-use crate::reconcile::{Control, ControlOptions};
+use crate::reconcile::{Control, ControlOptions, Files};
 use crate::resource::{AccessLog, AuthMode, GatewayConfig, Set};
 use crate::shutdown::Tasks;
 use crate::state::{RunFile, StateFolder};
@@ -44,6 +44,8 @@ const LINES_MAX: Duration = Duration::from_secs(2);
 pub struct RunOptions {
     /// The checked resources.
     pub set: Set,
+    /// Whether resources whose file is gone are deleted.
+    pub prune: bool,
     /// The state folder.
     pub state: StateFolder,
     /// Our own binary, for `replica-guard`.
@@ -69,7 +71,12 @@ pub fn run(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result<()>
 }
 
 async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
-    let RunOptions { set, state, guard } = options;
+    let RunOptions {
+        set,
+        prune,
+        state,
+        guard,
+    } = options;
     let _lock = state.lock()?;
     keep_to_ourselves();
     let metrics = Metrics::new()?;
@@ -96,7 +103,10 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
             tasks: tasks.clone(),
             events: Arc::clone(&events),
         },
-        set.clone(),
+        Files {
+            set: set.clone(),
+            prune,
+        },
     )
     .await?;
     let up = Up {

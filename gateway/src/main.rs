@@ -57,7 +57,16 @@ fn run(line: &Run) -> Result<(), Failure> {
         // Whoever reads standard output may be gone; the gateway goes on.
         let _ = cli::say(text);
     };
-    let result = app::run(RunOptions { set, state, guard }, &mut say).map_err(refused);
+    let result = app::run(
+        RunOptions {
+            set,
+            prune: line.prune(),
+            state,
+            guard,
+        },
+        &mut say,
+    )
+    .map_err(refused);
     lines.flush(LOG_FLUSH);
     result
 }

@@ -7,26 +7,27 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use crate::event::Events;
 use crate::fleet::Fleet;
-use crate::id::Digest;
 use crate::identity::KeySet;
 use crate::metrics::{ExchangeMetrics, Metrics};
 use crate::name::Name;
-use crate::policy::{self, Host, HostOptions, Loaded};
-use crate::resource::{Endpoint, Plugin, PluginSource, Problem, Set, Version};
+use crate::policy::{Host, HostOptions, Loaded};
+use crate::resource::{Endpoint, Plugin, Problem, Version};
 use crate::runtime::Machine;
 use crate::shutdown::Tasks;
-use crate::store::FileStore;
 use crate::table::Table;
 
 mod bind;
+mod candidate;
 mod change;
 mod condition;
+mod custody;
 mod keys;
 mod plugins;
 mod scaling;
@@ -37,8 +38,10 @@ mod version;
 mod view;
 
 use bind::Bindings;
-pub use change::Manner;
+use candidate::Wanted;
+pub use change::{Files, FilesError, Manner};
 use condition::Since;
+use custody::Custody;
 use keys::Keys;
 pub use keys::KeysError;
 use plugins::{PluginFolder, Record};
@@ -69,12 +72,10 @@ pub enum StartError {
     /// Keys could not be read or made.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The store cannot be read or written.
-    #[error("{0}")]
-    Store(String),
-    /// What is stored does not check, by itself or beside the files.
-    #[error("what is stored does not check: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Stored(Vec<Problem>),
+    /// What the files say does not fit what is stored, or the state folder
+    /// cannot be written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The plugin engine cannot run here.
     #[error(transparent)]
     Host(#[from] crate::policy::HostError),
@@ -123,8 +124,10 @@ pub struct Control {
     machine: Machine,
     drain: std::time::Duration,
     keys: Mutex<Keys>,
-    /// The store, or why there is none: then the files are all there is.
-    store: Result<FileStore, String>,
+    custody: Custody,
+    /// What files say and could not be written yet.
+    waiting: Mutex<Option<Files>>,
+    starting: AtomicBool,
     // Taken by whoever changes something, for as long as that takes.
     change: tokio::sync::Mutex<()>,
     plugins: RwLock<BTreeMap<Name, Arc<RunningPlugin>>>,
@@ -144,7 +147,10 @@ struct Facts {
 #[derive(Debug)]
 struct RunningPlugin {
     spec: Plugin,
-    document: Value,
+    /// The resource; none: it is shipped and has none.
+    document: Option<Value>,
+    /// 0 where it never had one.
+    revision: u64,
     folder: PluginFolder,
     record: Record,
     active: Result<Arc<Loaded>, String>,
@@ -185,7 +191,7 @@ impl Control {
     /// # Errors
     ///
     /// [`StartError`] where nothing could serve at all.
-    pub async fn start(options: ControlOptions, set: Set) -> Result<Arc<Self>, StartError> {
+    pub async fn start(options: ControlOptions, files: Files) -> Result<Arc<Self>, StartError> {
         let host = Host::new(HostOptions {
             cache_dir: options.state.join("cache"),
             metrics: Arc::clone(&options.metrics),
@@ -194,49 +200,34 @@ impl Control {
             host,
             table: options.table,
             metrics: options.metrics,
-            events: options.events,
+            events: Arc::clone(&options.events),
             tasks: options.tasks.clone(),
             keys: Mutex::new(Keys::open(&options.state)?),
-            store: FileStore::open(&options.state).map_err(|error| error.to_string()),
+            custody: Custody::open(
+                &options.state,
+                files.set.config.revisions,
+                Arc::clone(&options.events),
+            ),
+            waiting: Mutex::default(),
+            starting: AtomicBool::new(true),
             machine: Machine::new(options.state.clone(), options.guard, options.tasks.clone())
                 .map_err(|cause| StartError::State {
                     path: options.state.join("logs"),
                     cause,
                 })?,
             state: options.state,
-            drain: set.config.limits.drain,
+            drain: files.set.config.limits.drain,
             change: tokio::sync::Mutex::default(),
             plugins: RwLock::default(),
             endpoints: RwLock::default(),
             facts: RwLock::default(),
         });
-        let _change = control.change.lock().await;
-        if let Err(reason) = &control.store {
-            let what = format!("{reason}; only the files are served, and nothing can be changed");
-            control.events.tell("StoreFailed", "gateway", &what);
-        }
-        let settled = control.settle(set)?;
-        let set = &settled.set;
-        for plugin in &set.plugins {
-            let document = set.document("Plugin", plugin.name.as_str());
-            let running = control.start_plugin(plugin.clone(), document).await?;
-            control
-                .plugins
-                .write()
-                .insert(plugin.name.clone(), Arc::new(running));
-        }
-        for endpoint in &set.endpoints {
-            let document = set.document("Endpoint", endpoint.name.as_str());
-            let revision = settled.revision(endpoint.name.as_str());
-            control
-                .apply_endpoint(endpoint.clone(), document.unwrap_or_default(), revision)
-                .await?;
-            let object = format!("endpoint/{}", endpoint.name);
-            control
-                .events
-                .tell("Deployed", &object, "its resource was applied");
-        }
-        Ok(Arc::clone(&control))
+        let change = control.change.lock().await;
+        control.start_with(files).await?;
+        control.starting.store(false, Ordering::Release);
+        drop(change);
+        drop(control.tasks.spawn(Arc::clone(&control).mend()));
+        Ok(control)
     }
 
     /// Tells status where callers connect and what an operator should know.
@@ -276,101 +267,26 @@ impl Control {
         !facts.draining && !facts.listeners.is_empty() && !self.tasks.stopping()
     }
 
-    async fn start_plugin(
-        &self,
-        spec: Plugin,
-        document: Option<Value>,
-    ) -> Result<RunningPlugin, StartError> {
-        let folder_error = |cause| StartError::State {
-            path: self.state.join("plugins"),
-            cause,
-        };
-        let folder = PluginFolder::open(&self.state, &spec.name).map_err(folder_error)?;
-        let mut record = folder.record().map_err(folder_error)?;
-        let active = match self.choose_content(&spec, &folder, &mut record) {
-            Ok(content) => self
-                .host
-                .load(&spec, content)
-                .await
-                .map_err(|refusal| refusal.to_string()),
-            Err(reason) => Err(reason),
-        };
-        match &active {
-            Ok(loaded) => {
-                record.activate(loaded.digest());
-                folder.keep(&record).map_err(folder_error)?;
-            }
-            Err(reason) => {
-                self.events
-                    .tell("Refused", &format!("plugin/{}", spec.name), reason);
-            }
-        }
-        let document = document.unwrap_or_else(|| view::shipped_document(&spec));
-        Ok(RunningPlugin {
-            spec,
-            document,
-            folder,
-            record,
-            active,
-        })
+    /// Whether the first resources are not in place yet.
+    fn starting(&self) -> bool {
+        self.starting.load(Ordering::Acquire)
     }
 
-    /// Which content is to be active at start: the source's where it changed
-    /// since it was last applied, else what was active (SEMANTICS §12).
-    fn choose_content(
-        &self,
-        spec: &Plugin,
-        folder: &PluginFolder,
-        record: &mut Record,
-    ) -> Result<bytes::Bytes, String> {
-        let source = match &spec.source {
-            PluginSource::File(path) => std::fs::read(path)
-                .map(bytes::Bytes::from)
-                .map_err(|error| format!("{}: {error}", path.display())),
-            PluginSource::Shipped(name) => self
-                .host
-                .shipped(name.as_str())
-                .map(|(_, content)| content)
-                .ok_or_else(|| format!("no plugin {name} is carried in this binary")),
+    /// Keeps a plugin that cannot be loaded at start: what binds it says why.
+    fn keep_broken(&self, wanted: Wanted, folder: PluginFolder, revision: u64, reason: String) {
+        let name = wanted.spec.name.clone();
+        self.events
+            .tell("Refused", &format!("plugin/{name}"), &reason);
+        let record = folder.record().unwrap_or_default();
+        let running = RunningPlugin {
+            spec: wanted.spec,
+            document: wanted.document,
+            revision,
+            folder,
+            record,
+            active: Err(reason),
         };
-        let source = source
-            .and_then(|content| policy::component(content).map_err(|error| error.to_string()));
-        let last = record
-            .active
-            .as_deref()
-            .and_then(|active| Digest::parse(active).ok());
-        let stored = last.and_then(|digest| folder.content(&digest).ok().flatten());
-        let (content, digest) = match (source, stored) {
-            (Ok(content), stored) => {
-                let digest = Digest::of(&content);
-                let unchanged = record.source.as_deref() == Some(digest.as_str());
-                folder
-                    .store(&digest, &content)
-                    .map_err(|error| error.to_string())?;
-                record.source = Some(digest.as_str().to_owned());
-                match stored {
-                    Some(stored) if unchanged => {
-                        let digest = Digest::of(&stored);
-                        (stored, digest)
-                    }
-                    _ => (content, digest),
-                }
-            }
-            // The source is away: what was active goes on, as a bad update would.
-            (Err(reason), Some(stored)) => {
-                self.events
-                    .tell("SourceMissing", &format!("plugin/{}", spec.name), &reason);
-                let digest = Digest::of(&stored);
-                (stored, digest)
-            }
-            (Err(reason), None) => return Err(reason),
-        };
-        match &spec.digest {
-            Some(pinned) if *pinned != digest => Err(format!(
-                "spec.digest: the content is {digest}, pinned is {pinned}; change one of them"
-            )),
-            _ => Ok(content),
-        }
+        self.plugins.write().insert(name, Arc::new(running));
     }
 
     /// Puts an endpoint where administrators and exchanges see it.
@@ -414,14 +330,5 @@ impl Control {
     pub async fn stop(&self) {
         self.tasks.stop();
         self.tasks.finish().await;
-    }
-}
-
-impl Set {
-    fn document(&self, kind: &str, name: &str) -> Option<Value> {
-        self.documents
-            .iter()
-            .find(|document| document.kind == kind && document.name == name)
-            .map(|document| document.value.clone())
     }
 }

@@ -30,7 +30,10 @@ mod read;
 pub mod suggest;
 mod traffic;
 
-pub use load::{Document, Set, Source, check, checked, load, texts, yaml};
+pub use load::{
+    Checked, Document, Set, Source, check, check_one, check_values, checked, load, shipped, texts,
+    yaml,
+};
 pub use locate::{located, located_at_root};
 pub use problem::Problem;
 pub use suggest::suggestion;
@@ -51,6 +54,8 @@ pub struct GatewayConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Where access lines go.
     pub access_log: AccessLog,
+    /// Revisions of each resource that are kept, the current one included.
+    pub revisions: u32,
 }
 
 /// One scoring listener.

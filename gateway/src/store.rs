@@ -9,16 +9,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 mod file;
+mod salvage;
+mod schema;
 
-pub use file::FileStore;
-
-/// Revisions of a resource that are kept for `history` and `rollback`.
-pub const REVISIONS_KEPT: u32 = 100;
+pub use file::{FileStore, Latest};
+pub use salvage::salvage;
 
 /// A resource as it is now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// `Endpoint` or `Plugin`.
+    /// `GatewayConfig`, `Plugin` or `Endpoint`.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -26,27 +26,39 @@ pub struct Stored {
     pub revision: u64,
     /// The resource, with absolute paths and without status.
     pub document: Value,
-    /// The digest of the file's content that it was last applied from.
-    pub source: Option<String>,
+    /// Whether a file made it; else the API did.
+    pub from_file: bool,
+}
+
+/// What becomes of a resource.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// It is this now, without status.
+    Put(Value),
+    /// It is gone.
+    Delete,
+    /// The resource itself stays as it is; something about it changed.
+    Note,
 }
 
 /// A change to be written.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// `Endpoint` or `Plugin`.
+    /// `GatewayConfig`, `Plugin` or `Endpoint`.
     pub kind: &'static str,
     /// The resource's name.
     pub name: String,
-    /// The resource; none: it is deleted.
-    pub document: Option<Value>,
-    /// The digest of the file's content, where it comes from one; none keeps
-    /// what is known.
+    /// What becomes of it.
+    pub act: Act,
+    /// What the history keeps for a way back; none: what is put.
+    pub kept: Option<Value>,
+    /// The digest of the file's content, where it comes from one.
     pub source: Option<String>,
     /// Who changes it: `file`, `admin`.
-    pub by: String,
+    pub by: &'static str,
     /// What is changed, in words.
     pub change: String,
-    /// The revision it must have; none: any.
+    /// The revision it must have, 0: none may be there; none: any.
     pub expected: Option<u64>,
 }
 
@@ -63,8 +75,21 @@ pub struct Revision {
     pub change: String,
 }
 
+/// What ails the file of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Somebody else holds it; that passes.
+    Locked,
+    /// The disk is full, read-only or failing; that may pass.
+    Disk,
+    /// What is in it is broken; somebody has to mend it.
+    Torn,
+    /// A later build wrote it.
+    Later,
+}
+
 /// Why the store did not do it. What was there before is there.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Somebody else was faster.
     #[error("revision {given} is stale; it is at {current}")]
@@ -81,5 +106,7 @@ pub enum StoreError {
         path: String,
         /// What SQLite said.
         cause: String,
+        /// What that means.
+        trouble: Trouble,
     },
 }

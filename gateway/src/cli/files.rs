@@ -28,6 +28,10 @@ pub struct Run {
     /// In place of `spec.admin.address`.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
+    /// Delete resources that came from a file and are in none now; those made
+    /// over the admin API stay.
+    #[arg(long)]
+    prune: bool,
 }
 
 /// `tidegate check`.
@@ -72,6 +76,12 @@ impl Run {
             set.config.admin.address = address;
         }
         Ok(set)
+    }
+
+    /// Whether resources whose file is gone are deleted.
+    #[must_use]
+    pub fn prune(&self) -> bool {
+        self.prune
     }
 
     /// The state folder that was named.

@@ -156,6 +156,7 @@ fn config(tls: Vec<ListenerTls>, limits: &Limits) -> GatewayConfig {
         limits: limits.clone(),
         trusted_proxies: Vec::new(),
         access_log: AccessLog::None,
+        revisions: 100,
     }
 }
 

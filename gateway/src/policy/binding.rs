@@ -153,6 +153,12 @@ impl Policy {
         &self.loaded.spec.name
     }
 
+    /// What it is made of; the same for as long as nothing of the plugin changed.
+    #[must_use]
+    pub fn loaded(&self) -> &Arc<Loaded> {
+        &self.loaded
+    }
+
     /// The endpoint it decides for.
     #[must_use]
     pub fn endpoint(&self) -> &Name {

@@ -134,6 +134,17 @@ impl Bindings {
         self.all().any(|bound| bound.binding.plugin == *plugin)
     }
 
+    /// Whether every place of the plugin has this of it at work.
+    pub(super) fn has(&self, loaded: &Arc<Loaded>) -> bool {
+        let name = &loaded.spec().name;
+        self.all()
+            .filter(|bound| bound.binding.plugin == *name)
+            .all(|bound| {
+                let policy = bound.policy.as_ref();
+                policy.is_ok_and(|policy| Arc::ptr_eq(policy.loaded(), loaded))
+            })
+    }
+
     /// Why the endpoint does not do what it should; none where it does.
     pub(super) fn problem(&self) -> Option<String> {
         self.all()

@@ -9,14 +9,19 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::status::Written;
-use super::{Control, ControlError, StartError};
-use crate::id::Digest;
-use crate::resource::{self, Document, Endpoint, Problem, Set, Source};
-use crate::store::{Change, FileStore, Revision, Stored};
+use super::{Control, ControlError};
+use crate::resource::{self, Checked, Endpoint, Plugin, Problem};
+use crate::store::{Act, Change, Revision};
 
+mod files;
+mod plugin;
 mod version;
 
-const ENDPOINT: &str = "Endpoint";
+pub use files::{Files, FilesError};
+
+pub(super) const ENDPOINT: &str = "Endpoint";
+pub(super) const PLUGIN: &str = "Plugin";
+const CONFIG: &str = "GatewayConfig";
 
 /// How a change is to be made.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,49 +33,6 @@ pub struct Manner {
 }
 
 impl Control {
-    /// Brings the files and what is stored together: a file's resource whose
-    /// content changed since it was last applied wins; else what is stored
-    /// goes on (SEMANTICS §12). Without a store the files are all there is.
-    pub(super) fn settle(&self, set: Set) -> Result<Settled, StartError> {
-        let Ok(store) = &self.store else {
-            return Ok(Settled::of_files(set));
-        };
-        let failed = |error: crate::store::StoreError| StartError::Store(error.to_string());
-        for document in set.documents.iter().filter(|one| one.kind == ENDPOINT) {
-            let source = Digest::of(document.value.to_string().as_bytes()).to_string();
-            let stored = store.get(ENDPOINT, &document.name).map_err(failed)?;
-            if stored.is_some_and(|stored| stored.source.as_ref() == Some(&source)) {
-                continue;
-            }
-            let change = Change {
-                kind: ENDPOINT,
-                name: document.name.clone(),
-                document: Some(document.value.clone()),
-                source: Some(source),
-                by: "file".to_owned(),
-                change: "applied from its file".to_owned(),
-                expected: None,
-            };
-            store.write(&change).map_err(failed)?;
-        }
-        let stored = store.list(ENDPOINT).map_err(failed)?;
-        let mut sources: Vec<Source> = set
-            .documents
-            .iter()
-            .filter(|one| one.kind != ENDPOINT)
-            .map(source)
-            .collect();
-        sources.extend(stored.iter().map(|one| text(&one.document)));
-        match resource::check(&sources) {
-            Ok(mut whole) => {
-                // The command line may have changed what the files say of it.
-                whole.config = set.config;
-                Ok(Settled { set: whole, stored })
-            }
-            Err(problems) => Err(StartError::Stored(problems)),
-        }
-    }
-
     /// Makes or changes an endpoint.
     ///
     /// # Errors
@@ -179,9 +141,10 @@ impl Control {
         self.write(Change {
             kind: ENDPOINT,
             name: name.to_owned(),
-            document: None,
+            act: Act::Delete,
+            kept: None,
             source: None,
-            by: "admin".to_owned(),
+            by: "admin",
             change: "deleted".to_owned(),
             expected: manner.expected,
         })?;
@@ -201,9 +164,10 @@ impl Control {
     /// 404, 503.
     pub fn endpoint_history(&self, name: &str) -> Result<Vec<Revision>, ControlError> {
         let history = self
+            .custody
             .store()?
             .history(ENDPOINT, name)
-            .map_err(|error| ControlError::Store(error.to_string()))?;
+            .map_err(|error| self.custody.failed(error))?;
         if history.is_empty() {
             return Err(ControlError::NotFound(format!("no endpoint {name}")));
         }
@@ -224,9 +188,10 @@ impl Control {
     ) -> Result<Written, ControlError> {
         let _change = self.change.lock().await;
         let mut document = self
+            .custody
             .store()?
             .at(ENDPOINT, name, to)
-            .map_err(|error| ControlError::Store(error.to_string()))?
+            .map_err(|error| self.custody.failed(error))?
             .ok_or_else(|| {
                 ControlError::NotFound(format!(
                     "endpoint {name} has no revision {to} to go back to"
@@ -282,9 +247,10 @@ impl Control {
         let revision = self.write(Change {
             kind: ENDPOINT,
             name: name.to_owned(),
-            document: Some(document.clone()),
+            act: Act::Put(document.clone()),
+            kept: None,
             source: None,
-            by: "admin".to_owned(),
+            by: "admin",
             change: what.to_owned(),
             expected: Some(current),
         })?;
@@ -302,26 +268,20 @@ impl Control {
 
     /// Checks one endpoint against itself, the plugins and the hosts of others.
     fn check_endpoint(&self, name: &str, document: &Value) -> Result<Endpoint, ControlError> {
-        let mut sources = vec![text(document)];
-        sources.extend(
-            self.plugins
-                .read()
-                .values()
-                .map(|plugin| text(&plugin.document)),
-        );
-        let set = resource::check(&sources).map_err(ControlError::Problems)?;
-        let problem = |path: &str, message: String| {
-            ControlError::Problems(vec![Problem {
-                path: path.to_owned(),
-                ..Problem::of_file("", message)
-            }])
+        let plugins: Vec<Plugin> = self
+            .plugins
+            .read()
+            .values()
+            .map(|plugin| plugin.spec.clone())
+            .collect();
+        let checked = resource::check_one(document, plugins).map_err(ControlError::Problems)?;
+        let Checked::Endpoint(spec) = checked else {
+            return Err(only_problem("kind", "not an Endpoint".to_owned()));
         };
-        let Some(spec) = set.endpoints.into_iter().next() else {
-            return Err(problem("kind", "not an Endpoint".to_owned()));
-        };
+        let spec = *spec;
         if spec.name.as_str() != name {
             let message = format!("{} is not {name}, which the address names", spec.name);
-            return Err(problem("metadata.name", message));
+            return Err(only_problem("metadata.name", message));
         }
         for host in &spec.hosts {
             if let Some(other) = self
@@ -330,62 +290,24 @@ impl Control {
                 .filter(|one| one.spec.name != spec.name)
             {
                 let message = format!("{host} is claimed by endpoint {}", other.spec.name);
-                return Err(problem("spec.hosts", message));
+                return Err(only_problem("spec.hosts", message));
             }
         }
         Ok(spec)
     }
 
-    fn store(&self) -> Result<&FileStore, ControlError> {
-        self.store
-            .as_ref()
-            .map_err(|reason| ControlError::Store(reason.clone()))
-    }
-
     fn write(&self, change: Change) -> Result<u64, ControlError> {
-        let store = self.store()?;
-        // A sync of the disk; other tasks of this thread go elsewhere meanwhile.
-        tokio::task::block_in_place(|| store.write(&change)).map_err(|error| match error {
-            crate::store::StoreError::Stale { .. } => ControlError::Stale(error.to_string()),
-            crate::store::StoreError::File { .. } => ControlError::Store(error.to_string()),
-        })
+        let written = self.custody.write(&[change])?;
+        Ok(written.first().copied().unwrap_or_default())
     }
 }
 
-/// Files and store, brought together.
-pub(super) struct Settled {
-    pub(super) set: Set,
-    pub(super) stored: Vec<Stored>,
-}
-
-impl Settled {
-    fn of_files(set: Set) -> Self {
-        Self {
-            set,
-            stored: Vec::new(),
-        }
-    }
-
-    /// The revision of an endpoint; 1 where there is no store.
-    pub(super) fn revision(&self, name: &str) -> u64 {
-        self.stored
-            .iter()
-            .find(|one| one.name == name)
-            .map_or(1, |one| one.revision)
-    }
-}
-
-fn source(document: &Document) -> Source {
-    text(&document.value)
-}
-
-/// JSON is YAML; paths in it are absolute.
-fn text(document: &Value) -> Source {
-    Source {
-        name: String::new(),
-        text: document.to_string(),
-        base: None,
-    }
+/// One problem, at a key.
+fn only_problem(path: &str, message: String) -> ControlError {
+    ControlError::Problems(vec![Problem {
+        path: path.to_owned(),
+        ..Problem::of_file("", message)
+    }])
 }
 
 /// A result that also has these problems.

@@ -2,20 +2,23 @@
 //!
 //! A candidate is inspected, compiled, linked, configured with the settings of
 //! every binding, self-tested and warmed before anything changes; then what is
-//! active is written down, and each endpoint's entry is replaced. A refused
+//! active is written to the store as a revision, and each endpoint's entry is replaced. A refused
 //! candidate changes nothing and says why. Called by `admin`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
-use super::bind::Binder;
-use super::plugins::{Record, now_text};
-use super::status::{LastSwap, Pushed, Swapped};
-use super::{Control, ControlError, RunningEndpoint, RunningPlugin};
+use super::candidate::{Candidate, Content, Trial, Wanted, kept, last_swap};
+use super::change::PLUGIN;
+use super::plugins::PluginFolder;
+use super::status::{Pushed, Swapped};
+use super::{Control, ControlError, RunningPlugin};
 use crate::id::Digest;
-use crate::name::Name;
-use crate::policy::{self, Loaded, Refusal};
+use crate::policy::{self, Refusal};
+use crate::resource::Plugin;
+use crate::store::{Act, Change};
 
 impl Control {
     /// Checks and stores a component (or a core module that carries its world,
@@ -106,142 +109,164 @@ impl Control {
                 "spec.digest pins plugin {name} to {pinned}; change the resource to swap"
             )));
         }
-        let content = plugin
+        plugin
             .folder
             .content(&digest)
             .map_err(|error| ControlError::Store(error.to_string()))?
             .ok_or_else(|| {
                 ControlError::NotFound(format!("plugin {name} has no content {digest}; push it"))
             })?;
-        let tried = self.candidate(plugin, content).await;
-        let (record, outcome) = match tried {
-            Ok((loaded, endpoints)) => {
-                let mut record = plugin.record.clone();
-                record.activate(&digest);
-                record.last_swap = Some(last_swap(&digest, "swapped", ""));
-                plugin
-                    .folder
-                    .keep(&record)
-                    .map_err(|error| ControlError::Store(error.to_string()))?;
-                self.metrics
-                    .plugin_swaps
-                    .with(&[name.as_str(), "swapped"])
-                    .inc();
-                self.take_over(plugin, record, loaded, endpoints);
-                let message = format!("{digest} decides now");
-                self.events
-                    .tell("Swapped", &format!("plugin/{name}"), &message);
-                return Ok(Swapped {
+        let wanted = Wanted {
+            spec: plugin.spec.clone(),
+            document: plugin.document.clone(),
+            content: Content::Digest(digest.clone()),
+        };
+        let previous_digest = plugin.record.active.clone();
+        match self.try_plugin(wanted, Trial::of(plugin)).await {
+            Ok(mut candidate) => {
+                candidate.record.last_swap = Some(last_swap(&digest, "swapped", ""));
+                let note = format!("swapped to {digest}");
+                let changes = plugin.note(&candidate, note);
+                let revision = self.custody.write(&changes)?.last().copied();
+                self.take_over(candidate, revision.unwrap_or(plugin.revision));
+                Ok(Swapped {
                     active_digest: digest.as_str().to_owned(),
-                    previous_digest: plugin.record.active.clone(),
-                });
+                    previous_digest,
+                })
             }
             Err(reason) => {
-                let mut record = plugin.record.clone();
-                record.last_swap = Some(last_swap(&digest, "refused", &reason));
-                (record, reason)
+                self.refuse_swap(plugin, &digest, &reason);
+                Err(ControlError::Refused(reason))
             }
-        };
+        }
+    }
+
+    /// Writes down that a content was tried and refused.
+    fn refuse_swap(&self, plugin: &RunningPlugin, digest: &Digest, reason: &str) {
+        let name = &plugin.spec.name;
+        let mut record = plugin.record.clone();
+        record.last_swap = Some(last_swap(digest, "refused", reason));
         self.metrics
             .plugin_swaps
             .with(&[name.as_str(), "refused"])
             .inc();
         self.events
-            .tell("SwapRefused", &format!("plugin/{name}"), &outcome);
+            .tell("SwapRefused", &format!("plugin/{name}"), reason);
         if let Err(error) = plugin.folder.keep(&record) {
             tracing::warn!(%error, %name, "the refusal could not be written down");
         }
-        self.replace_plugin(plugin, record, plugin.active.clone());
-        Err(ControlError::Refused(outcome))
+        self.plugins.write().insert(
+            name.clone(),
+            Arc::new(RunningPlugin {
+                spec: plugin.spec.clone(),
+                document: plugin.document.clone(),
+                revision: plugin.revision,
+                folder: plugin.folder.clone(),
+                record,
+                active: plugin.active.clone(),
+            }),
+        );
     }
 
-    /// Everything that can fail: compile, link, configure, self-test, warm.
-    async fn candidate(
-        &self,
-        plugin: &RunningPlugin,
-        content: Bytes,
-    ) -> Result<(Arc<Loaded>, Vec<RunningEndpoint>), String> {
-        let name = &plugin.spec.name;
-        let loaded = self
-            .host
-            .load(&plugin.spec, content)
-            .await
-            .map_err(|refusal| refusal.to_string())?;
-        let mut changed = Vec::new();
-        for running in self.endpoints_naming(name) {
-            let plugins = self.loaded();
-            let binder = Binder {
-                host: &self.host,
-                loaded: &plugins,
-                endpoint: running.spec.name.clone(),
-                keys: Arc::clone(&running.keys),
-            };
-            let bindings = binder
-                .rebind(&running.bindings, name, &loaded)
-                .await
-                .map_err(|refusal| format!("endpoint {}: {refusal}", running.spec.name))?;
-            changed.push(RunningEndpoint {
-                spec: Arc::clone(&running.spec),
-                document: running.document.clone(),
-                revision: running.revision,
-                since: Arc::clone(&running.since),
-                keys: Arc::clone(&running.keys),
-                bindings,
-                versions: running.versions.clone(),
-                updates: running.updates.clone(),
-                metrics: Arc::clone(&running.metrics),
-            });
+    /// Puts a candidate to work that is in the store already. Nothing here can
+    /// fail.
+    pub(super) fn take_over(&self, candidate: Candidate, revision: u64) {
+        let name = candidate.wanted.spec.name.clone();
+        let object = format!("plugin/{name}");
+        // The store has it: at the next start what is missing here is made up.
+        if let Err(error) = candidate.folder.keep(&candidate.record) {
+            tracing::warn!(%error, %name, "what is active could not be written beside it");
         }
-        Ok((loaded, changed))
-    }
-
-    /// Nothing here can fail.
-    fn take_over(
-        &self,
-        plugin: &RunningPlugin,
-        record: Record,
-        loaded: Arc<Loaded>,
-        endpoints: Vec<RunningEndpoint>,
-    ) {
-        self.replace_plugin(plugin, record, Ok(loaded));
-        for endpoint in endpoints {
+        let digest = candidate.loaded.digest().clone();
+        let before = self.plugins.read().get(&name).cloned();
+        let before = before.and_then(|plugin| plugin.active_digest().cloned());
+        self.plugins.write().insert(
+            name.clone(),
+            Arc::new(RunningPlugin {
+                spec: candidate.wanted.spec,
+                document: candidate.wanted.document,
+                revision,
+                folder: candidate.folder,
+                record: candidate.record,
+                active: Ok(candidate.loaded),
+            }),
+        );
+        for endpoint in candidate.endpoints {
             drop(self.publish(endpoint));
         }
-    }
-
-    fn replace_plugin(
-        &self,
-        plugin: &RunningPlugin,
-        record: Record,
-        active: Result<Arc<Loaded>, String>,
-    ) {
-        let next = RunningPlugin {
-            spec: plugin.spec.clone(),
-            document: plugin.document.clone(),
-            folder: plugin.folder.clone(),
-            record,
-            active,
-        };
-        self.plugins
-            .write()
-            .insert(plugin.spec.name.clone(), Arc::new(next));
-    }
-
-    fn endpoints_naming(&self, plugin: &Name) -> Vec<Arc<RunningEndpoint>> {
-        let endpoints = self.endpoints.read();
-        endpoints
-            .values()
-            .filter(|one| one.bindings.names(plugin))
-            .cloned()
-            .collect()
+        if before.is_some_and(|before| before != digest) {
+            self.metrics
+                .plugin_swaps
+                .with(&[name.as_str(), "swapped"])
+                .inc();
+            self.events
+                .tell("Swapped", &object, &format!("{digest} decides now"));
+        }
     }
 }
 
-fn last_swap(digest: &Digest, result: &str, reason: &str) -> LastSwap {
-    LastSwap {
-        time: now_text(),
-        digest: digest.as_str().to_owned(),
-        result: result.to_owned(),
-        reason: reason.to_owned(),
+impl RunningPlugin {
+    /// What decides; none where nothing could be loaded.
+    pub(super) fn active_digest(&self) -> Option<&Digest> {
+        self.active.as_ref().ok().map(|loaded| loaded.digest())
+    }
+
+    /// Whether it is this already.
+    pub(super) fn runs(&self, spec: &Plugin, digest: &Digest) -> bool {
+        self.spec == *spec && self.active_digest() == Some(digest)
+    }
+
+    /// What the history is told of a candidate that changes no resource.
+    fn note(&self, candidate: &Candidate, change: String) -> Vec<Change> {
+        let mut changes = self.first_note();
+        changes.push(self.noted(candidate.kept(), "admin", change));
+        changes
+    }
+
+    /// Before the first revision of a shipped plugin stands what it was, for the
+    /// way back.
+    pub(super) fn first_note(&self) -> Vec<Change> {
+        if self.revision > 0 || self.document.is_some() {
+            return Vec::new();
+        }
+        let before = kept(None, self.active_digest());
+        vec![self.noted(before, "gateway", "as it is shipped".to_owned())]
+    }
+
+    fn noted(&self, kept: Value, by: &'static str, change: String) -> Change {
+        Change {
+            kind: PLUGIN,
+            name: self.spec.name.to_string(),
+            act: Act::Note,
+            kept: Some(kept),
+            source: None,
+            by,
+            change,
+            expected: None,
+        }
+    }
+}
+
+impl<'a> Trial<'a> {
+    /// A trial beside a plugin that runs; all its bindings are tried.
+    pub(super) fn of(plugin: &'a Arc<RunningPlugin>) -> Self {
+        Self {
+            folder: plugin.folder.clone(),
+            record: plugin.record.clone(),
+            before: Some(plugin),
+        }
+    }
+
+    /// A trial of a plugin that does not run yet.
+    ///
+    /// # Errors
+    ///
+    /// Where what the folder says cannot be read.
+    pub(super) fn new(folder: PluginFolder) -> std::io::Result<Self> {
+        Ok(Self {
+            record: folder.record()?,
+            folder,
+            before: None,
+        })
     }
 }

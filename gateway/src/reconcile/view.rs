@@ -16,7 +16,7 @@ use crate::runtime::{LogLine, LogQuery};
 use crate::units::Percent;
 
 /// A resource for a plugin that no file describes.
-pub(super) fn shipped_document(spec: &Plugin) -> Value {
+fn shipped_document(spec: &Plugin) -> Value {
     let source = match &spec.source {
         PluginSource::Shipped(name) => json!({ "shipped": name }),
         PluginSource::File(path) => json!({ "file": path }),
@@ -88,9 +88,10 @@ impl Control {
             last_swap: plugin.record.last_swap.clone(),
             versions_live: u64::try_from(count).unwrap_or(0),
         };
+        let shipped = || shipped_document(&plugin.spec);
         with_status(
-            &plugin.document,
-            1,
+            &plugin.document.clone().unwrap_or_else(shipped),
+            plugin.revision,
             serde_json::to_value(status).unwrap_or_default(),
         )
     }
@@ -124,7 +125,12 @@ impl Control {
                         .map(|loaded| loaded.digest().to_string()),
                 })
                 .collect(),
-            warnings: facts.warnings.clone(),
+            warnings: facts
+                .warnings
+                .iter()
+                .cloned()
+                .chain(self.custody.warning())
+                .collect(),
         }
     }
 

@@ -39,6 +39,12 @@ pub(super) const LIMITS: Limits = Limits {
     drain: Duration::from_secs(30),
 };
 
+/// `store.revisions`: some weeks of several changes a day; 10,000 endpoints of
+/// a kilobyte then take about 1 GB at most.
+pub(super) const REVISIONS: u32 = 100;
+/// Most of them: beyond it the list of a history is no longer for people.
+pub(super) const REVISIONS_MAX: u32 = 10_000;
+
 /// `limits.memory`: below it not even the plugins would fit.
 pub(super) const MEMORY_MIN: u64 = 64 << 20;
 

@@ -3,17 +3,17 @@
 //! The one place of `resource` that reads files; never the network. Called by
 //! `app` at start and by `cli` for `check`.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::name::Name;
 use crate::resource::absolute::absolute;
 use crate::resource::check::plugin::{self, Known};
 use crate::resource::check::{At, Check, endpoint, gateway, read_resource};
-use crate::resource::node::{Node, TEXT_BYTES_MAX, Value, documents, shown_text};
+use crate::resource::node::{Node, TEXT_BYTES_MAX, Value, documents, of_json, shown_text};
 use crate::resource::problem::{PROBLEMS_MAX, Problem};
 use crate::resource::raw::endpoint::EndpointSpec;
 use crate::resource::raw::gateway::GatewaySpec;
@@ -27,7 +27,7 @@ pub const API_VERSION: &str = "tidegate.dev/v1alpha1";
 const KINDS: [&str; 3] = ["GatewayConfig", "Plugin", "Endpoint"];
 
 /// Everything that some files say, checked one by one and against each other.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Set {
     /// The gateway; all defaults where no file says otherwise.
     pub config: GatewayConfig,
@@ -194,34 +194,80 @@ pub fn check(sources: &[Source]) -> Result<Set, Vec<Problem>> {
             Err(problem) => all.problems.push((all.next(), problem)),
         }
     }
-    let config = all.gateways();
-    let (plugins, known) = all.plugins();
-    let endpoints = all.endpoints(&known);
-    if all.problems.is_empty() {
-        let documents = all.documents.into_iter().map(|d| d.written).collect();
-        return Ok(Set {
-            config,
-            plugins,
-            endpoints,
-            documents,
-        });
+    all.set()
+}
+
+/// What stands where a resource comes from no text.
+static NO_SOURCE: LazyLock<Source> = LazyLock::new(|| Source {
+    name: String::new(),
+    text: String::new(),
+    base: None,
+});
+
+/// Checks whole resources, as they are kept, one by one and against each other.
+/// Their paths must be absolute.
+///
+/// # Errors
+///
+/// All problems of all of them, in their order.
+pub fn check_values<'v>(
+    values: impl IntoIterator<Item = &'v serde_json::Value>,
+) -> Result<Set, Vec<Problem>> {
+    let mut all = Documents::default();
+    for value in values {
+        all.take_json(value);
     }
-    all.problems
-        .sort_by_key(|(order, problem)| (*order, problem.line, problem.column));
-    let mut problems: Vec<Problem> = all
-        .problems
-        .into_iter()
-        .map(|(_, problem)| problem)
-        .collect();
-    if problems.len() > PROBLEMS_MAX {
-        let more = problems.len() - PROBLEMS_MAX;
-        problems.truncate(PROBLEMS_MAX);
-        problems.push(Problem::of_file(
-            "",
-            format!("{more} more problems are not shown"),
-        ));
+    all.set()
+}
+
+/// One resource that checks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Checked {
+    /// The gateway.
+    GatewayConfig(Box<GatewayConfig>),
+    /// A plugin.
+    Plugin(Box<Plugin>),
+    /// An endpoint.
+    Endpoint(Box<Endpoint>),
+}
+
+/// Checks one resource by itself; a binding may name one of `plugins`. Its paths
+/// must be absolute. Costs the same however much else there is.
+///
+/// # Errors
+///
+/// All its problems.
+pub fn check_one(
+    value: &serde_json::Value,
+    plugins: impl IntoIterator<Item = Plugin>,
+) -> Result<Checked, Vec<Problem>> {
+    let mut all = Documents::default();
+    all.take_json(value);
+    let kind = all.documents.first().map(|doc| doc.written.kind.clone());
+    let checked = match kind.as_deref() {
+        Some("GatewayConfig") => Some(Checked::GatewayConfig(Box::new(all.gateways()))),
+        Some("Plugin") => {
+            let made = all.plugins().0.into_iter().next();
+            made.map(|plugin| Checked::Plugin(Box::new(plugin)))
+        }
+        Some("Endpoint") => {
+            let named = |plugin: Plugin| (plugin.name.to_string(), Some(plugin));
+            let known = plugins.into_iter().map(named).collect();
+            let made = all.endpoints(&known).into_iter().next();
+            made.map(|endpoint| Checked::Endpoint(Box::new(endpoint)))
+        }
+        _ => None,
+    };
+    match checked {
+        Some(checked) if all.problems.is_empty() => Ok(checked),
+        _ => Err(all.told()),
     }
-    Err(problems)
+}
+
+/// The shipped plugins, as they are without a resource.
+#[must_use]
+pub fn shipped() -> Vec<Plugin> {
+    plugin::shipped()
 }
 
 /// All documents of one check, and what was wrong so far, with the number of
@@ -243,6 +289,50 @@ struct Doc<'s> {
 impl<'s> Documents<'s> {
     fn next(&self) -> usize {
         self.documents.len()
+    }
+
+    /// All of them checked, or all problems.
+    fn set(mut self) -> Result<Set, Vec<Problem>> {
+        let config = self.gateways();
+        let (plugins, known) = self.plugins();
+        let endpoints = self.endpoints(&known);
+        if !self.problems.is_empty() {
+            return Err(self.told());
+        }
+        let documents = self.documents.into_iter().map(|d| d.written).collect();
+        Ok(Set {
+            config,
+            plugins,
+            endpoints,
+            documents,
+        })
+    }
+
+    /// What was wrong, in the order of the documents.
+    fn told(mut self) -> Vec<Problem> {
+        self.problems
+            .sort_by_key(|(order, problem)| (*order, problem.line, problem.column));
+        let mut problems: Vec<Problem> = self
+            .problems
+            .into_iter()
+            .map(|(_, problem)| problem)
+            .collect();
+        if problems.len() > PROBLEMS_MAX {
+            let more = problems.len() - PROBLEMS_MAX;
+            problems.truncate(PROBLEMS_MAX);
+            problems.push(Problem::of_file(
+                "",
+                format!("{more} more problems are not shown"),
+            ));
+        }
+        problems
+    }
+
+    fn take_json(&mut self, value: &serde_json::Value) {
+        match of_json(value) {
+            Ok(root) => self.take(&NO_SOURCE, root),
+            Err(problem) => self.problems.push((self.next(), problem)),
+        }
     }
 
     /// Sorts a document in by its kind, or tells why it has none.
@@ -366,12 +456,13 @@ impl<'s> Documents<'s> {
 
     fn endpoints(&mut self, known: &Known) -> Vec<Endpoint> {
         let mut endpoints: Vec<Endpoint> = Vec::new();
+        let mut names: BTreeSet<Name> = BTreeSet::new();
         let mut hosts: BTreeMap<String, Name> = BTreeMap::new();
         self.each::<EndpointSpec>("Endpoint", |check, metadata, name, spec| {
             let Some(made) = endpoint::endpoint(check, metadata, name, spec, known) else {
                 return;
             };
-            if endpoints.iter().any(|other| other.name == made.name) {
+            if !names.insert(made.name.clone()) {
                 let message = format!("a second endpoint {}; names are unique", made.name);
                 check.tell(&At::ROOT.key("metadata").key("name"), message);
                 return;

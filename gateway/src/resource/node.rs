@@ -160,6 +160,62 @@ pub fn documents(file: &str, text: &str) -> Result<Vec<Node>, Problem> {
     Ok(documents)
 }
 
+/// A document that is JSON already, within the same budget. Its values have no
+/// place.
+///
+/// # Errors
+///
+/// Where it is past the budget.
+pub(super) fn of_json(value: &serde_json::Value) -> Result<Node, Problem> {
+    let mut room = NODES_MAX;
+    let mut document = json_node(value, 0, &mut room)?;
+    document.number(&mut 0);
+    Ok(document)
+}
+
+fn json_node(value: &serde_json::Value, depth: usize, room: &mut usize) -> Result<Node, Problem> {
+    use serde_json::Value as Json;
+    if depth > DEPTH_MAX {
+        let message = format!("values are nested deeper than {DEPTH_MAX}");
+        return Err(Problem::of_file("", message));
+    }
+    *room = room.checked_sub(1).ok_or_else(|| {
+        Problem::of_file("", format!("more than {NODES_MAX} values in one resource"))
+    })?;
+    let value = match value {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(whole), _) => Value::Whole(whole),
+            (_, Some(negative)) => Value::Negative(negative),
+            _ => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(items) => Value::List(
+            items
+                .iter()
+                .map(|item| json_node(item, depth + 1, room))
+                .collect::<Result<_, _>>()?,
+        ),
+        Json::Object(entries) => {
+            let mut map = Vec::with_capacity(entries.len());
+            for (key, value) in entries {
+                let key = Key {
+                    text: key.clone(),
+                    place: (0, 0),
+                };
+                map.push((key, json_node(value, depth + 1, room)?));
+            }
+            Value::Map(map)
+        }
+    };
+    Ok(Node {
+        id: 0,
+        place: (0, 0),
+        value,
+    })
+}
+
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {

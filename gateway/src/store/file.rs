@@ -3,47 +3,50 @@
 //! One writer, WAL, `synchronous=FULL`: what was acknowledged survives a kill
 //! and a power cut. Never shared between gateways (the state folder is locked).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 
-use super::{Change, REVISIONS_KEPT, Revision, StoreError, Stored};
+use super::{Act, Change, Revision, StoreError, Stored, Trouble, schema};
 use crate::id::wall_clock;
 
-/// How long a write waits for somebody who reads the file with `sqlite3`.
+/// How long a write waits for somebody who holds the file, as `sqlite3` may.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
 
-/// What brings an older file up: one entry per `user_version`, from 0.
-const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE resource (
-        kind TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL,
-        document TEXT NOT NULL, source TEXT, PRIMARY KEY (kind, name)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE history (
-        kind TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL,
-        time TEXT NOT NULL, by TEXT NOT NULL, change TEXT NOT NULL, document TEXT,
-        PRIMARY KEY (kind, name, revision)
-    ) STRICT, WITHOUT ROWID;
-"];
+/// The name of the file in the state folder.
+pub(super) const FILE: &str = "store.db";
 
 /// The store of one gateway.
 #[derive(Debug)]
 pub struct FileStore {
     path: PathBuf,
+    revisions: u32,
     connection: Mutex<Connection>,
+}
+
+/// The last revision of a resource, as the history keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latest {
+    /// Its number.
+    pub revision: u64,
+    /// What is kept for a way back; none where it was a deletion.
+    pub kept: Option<Value>,
 }
 
 impl FileStore {
     /// Opens or makes `<state>/store.db` and brings it up to this build.
+    /// `revisions` of each resource are kept. Reads the whole file once, to see
+    /// that it is not torn.
     ///
     /// # Errors
     ///
     /// Where the file is not a store, is torn, is locked, or is of a later build.
-    pub fn open(state: &Path) -> Result<Self, StoreError> {
-        let path = state.join("store.db");
+    pub fn open(state: &Path, revisions: u32) -> Result<Self, StoreError> {
+        let path = state.join(FILE);
         let failed = |cause: rusqlite::Error| file_error(&path, &cause);
         let mut connection = Connection::open(&path).map_err(failed)?;
         connection.busy_timeout(BUSY_WAIT).map_err(failed)?;
@@ -53,92 +56,129 @@ impl FileStore {
         connection
             .pragma_update(None, "synchronous", "FULL")
             .map_err(failed)?;
-        let version: usize = connection
-            .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
-            .map(|version| usize::try_from(version).unwrap_or(usize::MAX))
+        let version = schema::version(&connection).map_err(failed)?;
+        if version > schema::VERSION {
+            let cause = format!(
+                "it is of version {version}; this build knows {}. Run the later build",
+                schema::VERSION
+            );
+            return Err(told(&path, cause, Trouble::Later));
+        }
+        let found: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
             .map_err(failed)?;
-        if version > MIGRATIONS.len() {
-            return Err(StoreError::File {
-                path: path.display().to_string(),
-                cause: format!(
-                    "it is of version {version}; this build knows {}. Run the later build",
-                    MIGRATIONS.len()
-                ),
-            });
+        if found != "ok" {
+            let cause = format!("it is torn: {}", found.replace('\n', " "));
+            return Err(told(&path, cause, Trouble::Torn));
         }
-        for (from, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-            let step = connection.transaction().map_err(failed)?;
-            step.execute_batch(migration).map_err(failed)?;
-            let to = i64::try_from(from + 1).unwrap_or(i64::MAX);
-            step.pragma_update(None, "user_version", to)
-                .map_err(failed)?;
-            step.commit().map_err(failed)?;
-        }
+        schema::migrate(&mut connection, version).map_err(failed)?;
         Ok(Self {
             connection: Mutex::new(connection),
+            revisions,
             path,
         })
     }
 
-    /// All resources of a kind, by name.
+    /// All resources, by kind and name.
     ///
     /// # Errors
     ///
     /// Where the file cannot be read.
-    pub fn list(&self, kind: &str) -> Result<Vec<Stored>, StoreError> {
-        let connection = self.connection.lock();
-        let read = || {
-            let mut rows = connection.prepare_cached(
-                "SELECT kind, name, revision, document, source FROM resource
-                 WHERE kind = ?1 ORDER BY name",
-            )?;
-            rows.query_map([kind], stored)?
-                .collect::<Result<Vec<_>, _>>()
-        };
-        read().map_err(|cause| self.failed(&cause))
+    pub fn list(&self) -> Result<Vec<Stored>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT kind, name, revision, document, from_file FROM resource
+                     ORDER BY kind, name",
+                )?
+                .query_map([], stored)?
+                .collect()
+        })
     }
 
-    /// One resource.
+    /// The digests of the files' contents that were applied last, by kind and
+    /// name; also of resources that were deleted since.
     ///
     /// # Errors
     ///
     /// Where the file cannot be read.
-    pub fn get(&self, kind: &str, name: &str) -> Result<Option<Stored>, StoreError> {
-        let connection = self.connection.lock();
-        connection
-            .prepare_cached(
-                "SELECT kind, name, revision, document, source FROM resource
-                 WHERE kind = ?1 AND name = ?2",
-            )
-            .and_then(|mut row| row.query_row([kind, name], stored).optional())
-            .map_err(|cause| self.failed(&cause))
+    pub fn applied(&self) -> Result<BTreeMap<(String, String), String>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT kind, name, source FROM applied")?
+                .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
+                .collect()
+        })
     }
 
-    /// Writes a change as one transaction; its revision. It is on the disk when
-    /// this returns.
+    /// The last revision of every resource of a kind, by name; also of those
+    /// that are gone.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Stale`] where the revision is not the expected one.
-    pub fn write(&self, change: &Change) -> Result<u64, StoreError> {
+    /// Where the file cannot be read.
+    pub fn latest(&self, kind: &str) -> Result<BTreeMap<String, Latest>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT name, max(revision), document FROM history WHERE kind = ?1
+                     GROUP BY name",
+                )?
+                .query_map([kind], |row| {
+                    let latest = Latest {
+                        revision: number(row.get(1)?),
+                        kept: row.get::<_, Option<String>>(2)?.and_then(parsed),
+                    };
+                    Ok((row.get(0)?, latest))
+                })?
+                .collect()
+        })
+    }
+
+    /// Writes changes as one transaction; their revisions. They are on the disk
+    /// when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stale`] where a revision is not the expected one. Then
+    /// nothing was written.
+    pub fn write(&self, changes: &[Change]) -> Result<Vec<u64>, StoreError> {
         let mut connection = self.connection.lock();
+        let failed = |cause: rusqlite::Error| self.failed(&cause);
         let step = connection
-            .transaction()
-            .map_err(|cause| self.failed(&cause))?;
-        let current = current(&step, change).map_err(|cause| self.failed(&cause))?;
-        if let Some(given) = change.expected
-            && given != current.live
-        {
-            return Err(StoreError::Stale {
-                given,
-                current: current.live,
-            });
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        let mut written = Vec::with_capacity(changes.len());
+        for change in changes {
+            let current = current(&step, change).map_err(failed)?;
+            if let Some(given) = change.expected
+                && given != current.live
+            {
+                let current = current.live;
+                return Err(StoreError::Stale { given, current });
+            }
+            let revision = current.last + 1;
+            put(&step, change, revision, self.revisions).map_err(failed)?;
+            written.push(revision);
         }
-        let revision = current.last + 1;
-        put(&step, change, revision)
-            .and_then(|()| step.commit())
-            .map_err(|cause| self.failed(&cause))?;
-        Ok(revision)
+        step.commit().map_err(failed)?;
+        Ok(written)
+    }
+
+    /// Writes to the disk without changing anything, to see whether it can.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock();
+        let mut write = || {
+            let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let version = i64::try_from(schema::VERSION).unwrap_or(i64::MAX);
+            step.pragma_update(None, "user_version", version)?;
+            step.commit()
+        };
+        write().map_err(|cause| self.failed(&cause))
     }
 
     /// The history of a resource, newest first.
@@ -147,45 +187,47 @@ impl FileStore {
     ///
     /// Where the file cannot be read.
     pub fn history(&self, kind: &str, name: &str) -> Result<Vec<Revision>, StoreError> {
-        let connection = self.connection.lock();
-        let read = || {
-            let mut rows = connection.prepare_cached(
-                "SELECT revision, time, by, change FROM history
-                 WHERE kind = ?1 AND name = ?2 ORDER BY revision DESC",
-            )?;
-            rows.query_map([kind, name], |row| {
-                Ok(Revision {
-                    revision: number(row.get(0)?),
-                    time: row.get(1)?,
-                    by: row.get(2)?,
-                    change: row.get(3)?,
-                })
-            })?
-            .collect::<Result<Vec<_>, _>>()
-        };
-        read().map_err(|cause| self.failed(&cause))
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT revision, time, by, change FROM history
+                     WHERE kind = ?1 AND name = ?2 ORDER BY revision DESC",
+                )?
+                .query_map([kind, name], |row| {
+                    Ok(Revision {
+                        revision: number(row.get(0)?),
+                        time: row.get(1)?,
+                        by: row.get(2)?,
+                        change: row.get(3)?,
+                    })
+                })?
+                .collect()
+        })
     }
 
-    /// The resource as it was at a revision; none where that is not kept, or
-    /// was a deletion.
+    /// What was kept of the resource at a revision; none where that is not kept,
+    /// or was a deletion.
     ///
     /// # Errors
     ///
     /// Where the file cannot be read.
     pub fn at(&self, kind: &str, name: &str, revision: u64) -> Result<Option<Value>, StoreError> {
-        let connection = self.connection.lock();
-        let document: Option<Option<String>> = connection
-            .prepare_cached(
-                "SELECT document FROM history WHERE kind = ?1 AND name = ?2 AND revision = ?3",
-            )
-            .and_then(|mut row| {
-                row.query_row(params![kind, name, signed(revision)], |row| row.get(0))
-                    .optional()
-            })
-            .map_err(|cause| self.failed(&cause))?;
-        Ok(document
-            .flatten()
-            .and_then(|text| serde_json::from_str(&text).ok()))
+        self.read(|connection| {
+            let found: Option<Option<String>> = connection
+                .prepare_cached(
+                    "SELECT document FROM history WHERE kind = ?1 AND name = ?2 AND revision = ?3",
+                )?
+                .query_row(params![kind, name, signed(revision)], |row| row.get(0))
+                .optional()?;
+            Ok(found.flatten().and_then(parsed))
+        })
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        read(&self.connection.lock()).map_err(|cause| self.failed(&cause))
     }
 
     fn failed(&self, cause: &rusqlite::Error) -> StoreError {
@@ -193,10 +235,23 @@ impl FileStore {
     }
 }
 
-fn file_error(path: &Path, cause: &rusqlite::Error) -> StoreError {
+/// What SQLite said, with what it means.
+pub(super) fn file_error(path: &Path, cause: &rusqlite::Error) -> StoreError {
+    let trouble = match cause.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Trouble::Locked,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Trouble::Torn,
+        Some(_) => Trouble::Disk,
+        // What is in it is not what was written.
+        None => Trouble::Torn,
+    };
+    told(path, cause.to_string(), trouble)
+}
+
+fn told(path: &Path, cause: String, trouble: Trouble) -> StoreError {
     StoreError::File {
         path: path.display().to_string(),
-        cause: cause.to_string(),
+        cause,
+        trouble,
     }
 }
 
@@ -223,28 +278,48 @@ fn current(step: &Transaction<'_>, change: &Change) -> rusqlite::Result<Current>
     })
 }
 
-fn put(step: &Transaction<'_>, change: &Change, revision: u64) -> rusqlite::Result<()> {
+fn put(
+    step: &Transaction<'_>,
+    change: &Change,
+    revision: u64,
+    revisions: u32,
+) -> rusqlite::Result<()> {
     let (kind, name) = (change.kind, change.name.as_str());
-    let document = change.document.as_ref().map(Value::to_string);
-    match &document {
-        Some(document) => step
-            .prepare_cached(
-                "INSERT INTO resource (kind, name, revision, document, source)
+    let put = match &change.act {
+        Act::Put(document) => {
+            let text = document.to_string();
+            step.prepare_cached(
+                "INSERT INTO resource (kind, name, revision, document, from_file)
                  VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (kind, name) DO UPDATE SET revision = ?3, document = ?4,
-                 source = coalesce(?5, source)",
+                 from_file = max(from_file, ?5)",
             )?
-            .execute(params![
-                kind,
-                name,
-                signed(revision),
-                document,
-                change.source
-            ])?,
-        None => step
-            .prepare_cached("DELETE FROM resource WHERE kind = ?1 AND name = ?2")?
-            .execute([kind, name])?,
+            .execute(params![kind, name, signed(revision), text, change.source.is_some()])?;
+            Some(text)
+        }
+        Act::Delete => {
+            step.prepare_cached("DELETE FROM resource WHERE kind = ?1 AND name = ?2")?
+                .execute([kind, name])?;
+            if change.by == "file" {
+                // Should the file come back, it is made again.
+                step.prepare_cached("DELETE FROM applied WHERE kind = ?1 AND name = ?2")?
+                    .execute([kind, name])?;
+            }
+            None
+        }
+        Act::Note => {
+            step.prepare_cached("UPDATE resource SET revision = ?3 WHERE kind = ?1 AND name = ?2")?
+                .execute(params![kind, name, signed(revision)])?;
+            None
+        }
     };
+    if let Some(source) = &change.source {
+        step.prepare_cached(
+            "INSERT INTO applied (kind, name, source) VALUES (?1, ?2, ?3)
+             ON CONFLICT (kind, name) DO UPDATE SET source = ?3",
+        )?
+        .execute([kind, name, source.as_str()])?;
+    }
     let time = jiff::Timestamp::try_from(wall_clock()).unwrap_or_default();
     step.prepare_cached(
         "INSERT INTO history (kind, name, revision, time, by, change, document)
@@ -257,15 +332,15 @@ fn put(step: &Transaction<'_>, change: &Change, revision: u64) -> rusqlite::Resu
         time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         change.by,
         change.change,
-        document
+        change.kept.as_ref().map(Value::to_string).or(put)
     ])?;
-    let oldest = revision.saturating_sub(u64::from(REVISIONS_KEPT));
+    let oldest = revision.saturating_sub(u64::from(revisions));
     step.prepare_cached("DELETE FROM history WHERE kind = ?1 AND name = ?2 AND revision <= ?3")?
         .execute(params![kind, name, signed(oldest)])?;
     Ok(())
 }
 
-fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
+pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
     let text: String = row.get(3)?;
     let document = serde_json::from_str(&text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, error.into())
@@ -275,8 +350,12 @@ fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
         name: row.get(1)?,
         revision: number(row.get(2)?),
         document,
-        source: row.get(4)?,
+        from_file: row.get(4)?,
     })
+}
+
+fn parsed(text: String) -> Option<Value> {
+    serde_json::from_str(&text).ok()
 }
 
 /// SQLite's integers are signed; a revision never is.
@@ -289,94 +368,4 @@ fn signed(value: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn change(document: Option<Value>, expected: Option<u64>) -> Change {
-        Change {
-            kind: "Endpoint",
-            name: "iris".to_owned(),
-            document,
-            source: None,
-            by: "test".to_owned(),
-            change: "tested".to_owned(),
-            expected,
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_there_after_it_is_opened_again() {
-        let state = tempfile::tempdir().unwrap();
-        let store = FileStore::open(state.path()).unwrap();
-        assert_eq!(
-            store.write(&change(Some(json!({ "a": 1 })), None)).unwrap(),
-            1
-        );
-        assert_eq!(
-            store
-                .write(&change(Some(json!({ "a": 2 })), Some(1)))
-                .unwrap(),
-            2
-        );
-        drop(store);
-        let store = FileStore::open(state.path()).unwrap();
-        let found = store.get("Endpoint", "iris").unwrap().unwrap();
-        assert_eq!((found.revision, &found.document), (2, &json!({ "a": 2 })));
-        assert_eq!(
-            store.at("Endpoint", "iris", 1).unwrap(),
-            Some(json!({ "a": 1 }))
-        );
-        assert_eq!(store.list("Endpoint").unwrap(), [found]);
-        assert!(store.list("Plugin").unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_stale_change_is_refused_and_changes_nothing() {
-        let state = tempfile::tempdir().unwrap();
-        let store = FileStore::open(state.path()).unwrap();
-        store.write(&change(Some(json!(1)), Some(0))).unwrap();
-        let error = store.write(&change(Some(json!(2)), Some(7))).unwrap_err();
-        assert_eq!(error.to_string(), "revision 7 is stale; it is at 1");
-        assert_eq!(store.history("Endpoint", "iris").unwrap().len(), 1);
-    }
-
-    #[test]
-    fn numbers_go_on_after_a_resource_was_deleted() {
-        let state = tempfile::tempdir().unwrap();
-        let store = FileStore::open(state.path()).unwrap();
-        store.write(&change(Some(json!(1)), None)).unwrap();
-        store.write(&change(None, Some(1))).unwrap();
-        assert_eq!(store.get("Endpoint", "iris").unwrap(), None);
-        assert_eq!(store.write(&change(Some(json!(2)), Some(0))).unwrap(), 3);
-        assert_eq!(store.at("Endpoint", "iris", 2).unwrap(), None);
-    }
-
-    #[test]
-    fn only_the_last_revisions_are_kept() {
-        let state = tempfile::tempdir().unwrap();
-        let store = FileStore::open(state.path()).unwrap();
-        for n in 0..REVISIONS_KEPT + 5 {
-            store.write(&change(Some(json!(n)), None)).unwrap();
-        }
-        let history = store.history("Endpoint", "iris").unwrap();
-        assert_eq!(history.len(), REVISIONS_KEPT as usize);
-        assert_eq!(history[0].revision, u64::from(REVISIONS_KEPT) + 5);
-    }
-
-    #[test]
-    fn a_file_that_is_no_store_is_said_by_its_path() {
-        let state = tempfile::tempdir().unwrap();
-        std::fs::write(
-            state.path().join("store.db"),
-            "not a database, but long enough",
-        )
-        .unwrap();
-        let error = FileStore::open(state.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("store.db") && error.contains("not a database"),
-            "{error}"
-        );
-    }
-}
+mod tests;

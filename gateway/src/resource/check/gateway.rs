@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::resource::check::{At, Check, LATER};
 use crate::resource::defaults::{
-    ADMIN_ADDRESS, LIMITS, LISTENER_ADDRESS, MEMORY_MIN, TIMEOUT, WAIT,
+    ADMIN_ADDRESS, LIMITS, LISTENER_ADDRESS, MEMORY_MIN, REVISIONS, REVISIONS_MAX, TIMEOUT, WAIT,
 };
 use crate::resource::node::shown_text;
 use crate::resource::raw::gateway as raw;
@@ -34,6 +34,7 @@ impl Default for GatewayConfig {
             limits: LIMITS,
             trusted_proxies: Vec::new(),
             access_log: AccessLog::Stdout,
+            revisions: REVISIONS,
         }
     }
 }
@@ -65,6 +66,7 @@ pub(in crate::resource) fn gateway(
             spec.trusted_proxies.as_deref(),
         ),
         access_log: access_log(check, &at.key("accessLog"), spec.access_log.as_ref()),
+        revisions: revisions(check, &at.key("store"), spec.store.as_ref()),
     }
 }
 
@@ -431,4 +433,11 @@ fn access_log(check: &mut Check<'_>, at: &At<'_>, raw: Option<&raw::AccessLog>) 
             .path(path, &at.key("to"))
             .map_or(AccessLog::None, AccessLog::File),
     }
+}
+
+fn revisions(check: &mut Check<'_>, at: &At<'_>, raw: Option<&raw::Store>) -> u32 {
+    let given = raw.and_then(|raw| raw.revisions);
+    let bounds = 1..=u64::from(REVISIONS_MAX);
+    let number = check.number(&at.key("revisions"), given, u64::from(REVISIONS), bounds);
+    u32::try_from(number).unwrap_or(REVISIONS)
 }

@@ -32,6 +32,18 @@ pub struct GatewaySpec {
     pub telemetry: Later,
     /// One line per exchange.
     pub access_log: Option<AccessLog>,
+    /// What is kept of the resources.
+    pub store: Option<Store>,
+}
+
+/// What is kept of the resources.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Store {
+    /// Revisions of each resource that are kept for `history` and `rollback`, the
+    /// current one included. Fewer than before takes effect at a resource's next
+    /// change. Default: 100.
+    pub revisions: Option<u64>,
 }
 
 /// One scoring listener.

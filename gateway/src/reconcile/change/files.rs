@@ -1,0 +1,493 @@
+//! What files say, brought together with what is stored and what runs.
+//!
+//! A file's resource whose content changed since it was last applied wins; else
+//! what is stored goes on, also over a restart (SEMANTICS §12). A set is applied
+//! whole or refused whole. Called by `app` at start and when files change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{CONFIG, ENDPOINT, PLUGIN};
+use crate::id::Digest;
+use crate::name::Name;
+use crate::reconcile::candidate::{Candidate, Content, Trial, Wanted, unkept};
+use crate::reconcile::plugins::PluginFolder;
+use crate::reconcile::{Control, ControlError, RunningPlugin};
+use crate::resource::{self, Plugin, Problem, Set};
+use crate::store::{Act, Change, Latest, Stored};
+
+/// What files say.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// Their resources, checked.
+    pub set: Set,
+    /// Whether what came from a file and is in none now is deleted.
+    pub prune: bool,
+}
+
+/// Why what files say is not applied; what ran before runs.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// It does not check beside what else there is.
+    #[error("beside what is stored it does not check: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Problems(Vec<Problem>),
+    /// A plugin was tried and refused.
+    #[error("plugin {plugin}: {reason}")]
+    Refused {
+        /// Which.
+        plugin: Name,
+        /// Why.
+        reason: String,
+    },
+    /// The store cannot be read or written, or the state folder.
+    #[error("{0}")]
+    Store(String),
+}
+
+impl From<ControlError> for FilesError {
+    fn from(error: ControlError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+/// Kind and name.
+type Key = (String, String);
+
+/// What is stored.
+#[derive(Default)]
+struct Shelf {
+    resources: BTreeMap<Key, Stored>,
+    applied: BTreeMap<Key, String>,
+    latest: BTreeMap<String, Latest>,
+}
+
+/// What is to be.
+struct Plan {
+    whole: Set,
+    documents: BTreeMap<Key, Value>,
+    revisions: BTreeMap<Key, u64>,
+    changes: Vec<Change>,
+    /// What an operator should know of it.
+    notes: Vec<(String, &'static str)>,
+}
+
+impl Control {
+    /// Applies what files say to what runs. Ends when it is in the table.
+    ///
+    /// # Errors
+    ///
+    /// [`FilesError`]; then nothing was changed, and where it was for the store
+    /// it is tried again when that takes changes.
+    pub async fn apply_files(self: &Arc<Self>, files: Files) -> Result<(), FilesError> {
+        let _change = self.change.lock().await;
+        *self.waiting.lock() = None;
+        let result = self.settle(&files, false).await;
+        if matches!(result, Err(FilesError::Store(_))) {
+            *self.waiting.lock() = Some(files);
+        }
+        result
+    }
+
+    /// Applies what files say at start. Where the store takes no changes, what
+    /// is stored is served, and of the files what is new.
+    pub(in crate::reconcile) async fn start_with(
+        self: &Arc<Self>,
+        files: Files,
+    ) -> Result<(), FilesError> {
+        let result = self.settle(&files, false).await;
+        let Err(FilesError::Store(reason)) = result else {
+            return result;
+        };
+        if self.custody.warning().is_none() {
+            return Err(FilesError::Store(reason));
+        }
+        let result = self.settle(&files, true).await;
+        *self.waiting.lock() = Some(files);
+        result
+    }
+
+    /// Tries the store again where that may help, and then applies what waits.
+    pub(in crate::reconcile) async fn mend(self: Arc<Self>) {
+        let mut looks = tokio::time::interval(MEND_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = self.tasks.stopped() => return,
+            }
+            if self.custody.may_recover() {
+                tokio::task::block_in_place(|| self.custody.try_again());
+            }
+            if self.custody.warning().is_some() {
+                continue;
+            }
+            let waiting = self.waiting.lock().clone();
+            if let Some(files) = waiting
+                && let Err(error) = self.apply_files(files).await
+            {
+                self.tell_refused(&error);
+            }
+        }
+    }
+
+    /// Tells that what files say is not applied.
+    pub fn tell_refused(&self, error: &FilesError) {
+        tracing::error!("the files are not applied: {error}");
+        self.events
+            .tell("FilesRefused", "gateway", &error.to_string());
+    }
+
+    /// `hold`: nothing is written; what is stored goes before what files say.
+    async fn settle(self: &Arc<Self>, files: &Files, hold: bool) -> Result<(), FilesError> {
+        let shelf = self.shelf(hold)?;
+        let mut plan = match plan(files, &shelf, hold) {
+            // What could be read of a torn store need not fit together.
+            Err(_) if hold => plan(files, &Shelf::default(), hold).map_err(FilesError::Problems)?,
+            planned => planned.map_err(FilesError::Problems)?,
+        };
+        let (candidates, broken) = self.try_plugins(&mut plan, &shelf, hold).await?;
+        if !hold && !plan.changes.is_empty() {
+            for (change, revision) in plan.changes.iter().zip(self.custody.write(&plan.changes)?) {
+                let key = (change.kind.to_owned(), change.name.clone());
+                plan.revisions.insert(key, revision);
+            }
+        }
+        for (object, what) in &plan.notes {
+            self.events.tell("Files", object, what);
+        }
+        self.put_to_work(plan, candidates, broken).await
+    }
+
+    fn shelf(&self, hold: bool) -> Result<Shelf, FilesError> {
+        let key = |one: Stored| ((one.kind.clone(), one.name.clone()), one);
+        let store = match self.custody.store() {
+            Ok(store) => store,
+            Err(_) if hold => {
+                return Ok(Shelf {
+                    resources: self.custody.salvage().into_iter().map(key).collect(),
+                    ..Shelf::default()
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let read = || {
+            Ok(Shelf {
+                resources: store.list()?.into_iter().map(key).collect(),
+                applied: store.applied()?,
+                latest: store.latest(PLUGIN)?,
+            })
+        };
+        read().map_err(|error| self.custody.failed(error).into())
+    }
+
+    /// The plugins that are to change, tried; at start also those that cannot
+    /// be loaded, which stop nothing else.
+    async fn try_plugins(
+        &self,
+        plan: &mut Plan,
+        shelf: &Shelf,
+        hold: bool,
+    ) -> Result<(Vec<Candidate>, Vec<(Wanted, PluginFolder, String)>), FilesError> {
+        let (mut candidates, mut broken) = (Vec::new(), Vec::new());
+        for spec in &plan.whole.plugins.clone() {
+            let key = (PLUGIN.to_owned(), spec.name.to_string());
+            let document = plan.documents.get(&key).cloned();
+            let before = self.plugin_running(spec.name.as_str()).ok();
+            let same = before
+                .as_ref()
+                .is_some_and(|one| one.spec == *spec && one.document == document);
+            if same && before.as_ref().is_some_and(|one| !self.source_changed(spec, &one.record)) {
+                continue;
+            }
+            let wanted = Wanted {
+                spec: spec.clone(),
+                document,
+                content: if hold { Content::Active } else { Content::Source },
+            };
+            let mut trial = self.trial(spec, before.as_ref())?;
+            if before.is_none() && !hold {
+                catch_up(&mut trial, shelf.latest.get(spec.name.as_str()));
+            }
+            let (was, folder) = (trial.record.active.clone(), trial.folder.clone());
+            match self.try_plugin(wanted.clone(), trial).await {
+                Ok(candidate) => {
+                    plan.note_plugin(&candidate, was.as_deref(), before.as_deref());
+                    candidates.push(candidate);
+                }
+                Err(reason) if before.is_none() && self.starting() => {
+                    broken.push((wanted, folder, reason));
+                }
+                Err(reason) => {
+                    let plugin = spec.name.clone();
+                    return Err(FilesError::Refused { plugin, reason });
+                }
+            }
+        }
+        Ok((candidates, broken))
+    }
+
+    fn trial<'a>(
+        &self,
+        spec: &Plugin,
+        before: Option<&'a Arc<RunningPlugin>>,
+    ) -> Result<Trial<'a>, FilesError> {
+        if let Some(before) = before {
+            return Ok(Trial::of(before));
+        }
+        PluginFolder::open(&self.state, &spec.name)
+            .and_then(Trial::new)
+            .map_err(|error| {
+                let folder = self.state.join("plugins").join(spec.name.as_str());
+                FilesError::Store(format!("{}: {error}", folder.display()))
+            })
+    }
+
+    /// Plugins, then endpoints, then what is gone. What cannot be put to work is
+    /// told and stops nothing else.
+    async fn put_to_work(
+        self: &Arc<Self>,
+        plan: Plan,
+        candidates: Vec<Candidate>,
+        broken: Vec<(Wanted, PluginFolder, String)>,
+    ) -> Result<(), FilesError> {
+        let revision = |kind: &str, name: &Name| {
+            let key = (kind.to_owned(), name.to_string());
+            plan.revisions.get(&key).copied().unwrap_or_default()
+        };
+        for candidate in candidates {
+            let of = revision(PLUGIN, &candidate.wanted.spec.name);
+            self.take_over(candidate, of);
+        }
+        for (wanted, folder, reason) in broken {
+            let of = revision(PLUGIN, &wanted.spec.name);
+            self.keep_broken(wanted, folder, of, reason);
+        }
+        for endpoint in plan.whole.endpoints {
+            let name = endpoint.name.clone();
+            let key = (ENDPOINT.to_owned(), name.to_string());
+            let of = revision(ENDPOINT, &name);
+            let before = self.endpoint_running(name.as_str()).ok();
+            if before.is_some_and(|before| before.revision == of && of > 0) {
+                continue;
+            }
+            let document = plan.documents.get(&key).cloned().unwrap_or_default();
+            self.apply_endpoint(endpoint, document, of)
+                .await
+                .map_err(|error| FilesError::Store(error.to_string()))?;
+            let object = format!("endpoint/{name}");
+            self.events
+                .tell("Deployed", &object, "its resource was applied");
+        }
+        self.take_away(&plan.documents);
+        Ok(())
+    }
+
+    /// Endpoints and plugins that run and are not to be.
+    fn take_away(&self, documents: &BTreeMap<Key, Value>) {
+        let is = |kind: &str, name: &Name| {
+            documents.contains_key(&(kind.to_owned(), name.to_string()))
+        };
+        let gone: Vec<Name> = self.endpoints.read().keys().cloned().collect();
+        for name in gone.iter().filter(|name| !is(ENDPOINT, name)) {
+            self.remove_endpoint(name.as_str());
+            self.events
+                .tell("Deleted", &format!("endpoint/{name}"), "its file is gone");
+        }
+        let shipped = resource::shipped();
+        let plugins: Vec<Name> = self.plugins.read().keys().cloned().collect();
+        let ours = |name: &Name| shipped.iter().any(|one| one.name == *name);
+        for name in plugins.iter().filter(|name| !is(PLUGIN, name) && !ours(name)) {
+            self.plugins.write().remove(name);
+            self.events
+                .tell("Deleted", &format!("plugin/{name}"), "its file is gone");
+        }
+    }
+}
+
+/// How often a store that fails is tried again.
+const MEND_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The store is written before the folder: what a kill left out is made up.
+fn catch_up(trial: &mut Trial<'_>, latest: Option<&Latest>) {
+    let kept = latest.and_then(|latest| latest.kept.clone());
+    if let Some(active) = kept.and_then(|kept| unkept(kept).1)
+        && trial.folder.content(&active).is_ok_and(|found| found.is_some())
+    {
+        trial.record.activate(&active);
+    }
+}
+
+impl Plan {
+    /// The history says what decides.
+    fn note_plugin(
+        &mut self,
+        candidate: &Candidate,
+        was: Option<&str>,
+        before: Option<&RunningPlugin>,
+    ) {
+        let name = &candidate.wanted.spec.name;
+        let written = self
+            .changes
+            .iter_mut()
+            .find(|change| change.kind == PLUGIN && change.name == name.as_str());
+        if let Some(change) = written {
+            change.kept = Some(candidate.kept());
+            return;
+        }
+        let digest = candidate.loaded.digest();
+        // A first start says nothing that the resource does not.
+        if was.is_none_or(|was| was == digest.as_str()) {
+            return;
+        }
+        self.changes
+            .extend(before.into_iter().flat_map(RunningPlugin::first_note));
+        self.changes.push(Change {
+            kind: PLUGIN,
+            name: name.to_string(),
+            act: Act::Note,
+            kept: Some(candidate.kept()),
+            source: None,
+            by: "file",
+            change: format!("its source is {digest} now"),
+            expected: None,
+        });
+    }
+
+    fn keep(&mut self, key: Key, document: Value, revision: u64) {
+        self.revisions.insert(key.clone(), revision);
+        self.documents.insert(key, document);
+    }
+}
+
+fn plan(files: &Files, shelf: &Shelf, hold: bool) -> Result<Plan, Vec<Problem>> {
+    let mut plan = Plan {
+        whole: Set::default(),
+        documents: BTreeMap::new(),
+        revisions: BTreeMap::new(),
+        changes: Vec::new(),
+        notes: Vec::new(),
+    };
+    for (key, stored) in shelf.resources.iter().filter(|(key, _)| key.0 != CONFIG) {
+        plan.keep(key.clone(), stored.document.clone(), stored.revision);
+    }
+    // A shipped plugin has revisions without a resource.
+    for (name, latest) in &shelf.latest {
+        let key = (PLUGIN.to_owned(), name.clone());
+        plan.revisions.entry(key).or_insert(latest.revision);
+    }
+    let mut said = BTreeSet::new();
+    for document in &files.set.documents {
+        let kind = match document.kind.as_str() {
+            ENDPOINT => ENDPOINT,
+            PLUGIN => PLUGIN,
+            _ => CONFIG,
+        };
+        // The one that needs no name.
+        let name = if document.name.is_empty() {
+            "default".to_owned()
+        } else {
+            document.name.clone()
+        };
+        let key = (kind.to_owned(), name.clone());
+        said.insert(key.clone());
+        let source = Digest::of(document.value.to_string().as_bytes()).to_string();
+        let there = shelf.resources.contains_key(&key);
+        if shelf.applied.get(&key) == Some(&source) {
+            if !there && kind != CONFIG {
+                let what = "it was deleted, and its file has not changed since: it is not made again; `tidegate apply` makes it";
+                plan.notes.push((format!("{}/{name}", kind.to_lowercase()), what));
+            }
+            continue;
+        }
+        if kind != CONFIG && !(hold && there) {
+            let revision = plan.revisions.get(&key).copied().unwrap_or_default();
+            plan.keep(key, document.value.clone(), revision);
+        }
+        plan.changes.push(Change {
+            kind,
+            name,
+            act: Act::Put(document.value.clone()),
+            kept: None,
+            source: Some(source),
+            by: "file",
+            change: "applied from its file".to_owned(),
+            expected: None,
+        });
+    }
+    let gone = shelf.resources.values().filter(|one| {
+        let key = (one.kind.clone(), one.name.clone());
+        // The gateway itself is always what the files say.
+        let may = one.kind == CONFIG || (files.prune && one.from_file);
+        may && !said.contains(&key)
+    });
+    if !hold {
+        plan.prune(gone.collect());
+    }
+    let unchanged = plan.documents.len() + usize::from(said.iter().any(|key| key.0 == CONFIG))
+        == files.set.documents.len()
+        && shelf.resources.is_empty();
+    plan.whole = if unchanged {
+        files.set.clone()
+    } else {
+        resource::check_values(plan.documents.values())?
+    };
+    // What the gateway itself is, the files and the command line say.
+    plan.whole.config = files.set.config.clone();
+    Ok(plan)
+}
+
+impl Plan {
+    /// Takes away what is in no file now, endpoints before the plugins they bind.
+    fn prune(&mut self, gone: Vec<&Stored>) {
+        let mut gone = gone;
+        gone.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
+        for one in gone {
+            let kind = match one.kind.as_str() {
+                ENDPOINT => ENDPOINT,
+                PLUGIN => PLUGIN,
+                _ => CONFIG,
+            };
+            let key = (one.kind.clone(), one.name.clone());
+            let document = self.documents.remove(&key);
+            let alone = kind == PLUGIN && self.binds(&one.name);
+            if let (true, Some(document)) = (alone, document) {
+                let what = "its file is gone, but an endpoint of no file binds it: it stays";
+                self.notes.push((format!("plugin/{}", one.name), what));
+                self.documents.insert(key, document);
+                continue;
+            }
+            self.revisions.remove(&key);
+            self.changes.push(Change {
+                kind,
+                name: one.name.clone(),
+                act: Act::Delete,
+                kept: None,
+                source: None,
+                by: "file",
+                change: "deleted: its file is gone".to_owned(),
+                expected: None,
+            });
+        }
+    }
+
+    /// Whether an endpoint that stays binds a plugin that is not shipped.
+    fn binds(&self, plugin: &str) -> bool {
+        let shipped = resource::shipped();
+        if shipped.iter().any(|one| one.name.as_str() == plugin) {
+            return false;
+        }
+        let names = |binding: &Value| binding.get("plugin").and_then(Value::as_str) == Some(plugin);
+        let any = |document: &Value, pointer: &str| {
+            let list = document.pointer(pointer).and_then(Value::as_array);
+            list.into_iter().flatten().any(names)
+        };
+        self.documents.iter().any(|((kind, _), document)| {
+            kind == ENDPOINT
+                && (any(document, "/spec/auth/policies")
+                    || any(document, "/spec/collect")
+                    || document.pointer("/spec/split/policy").is_some_and(names))
+        })
+    }
+}
