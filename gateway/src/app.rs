@@ -22,7 +22,7 @@ use crate::listen;
 use crate::log::{Lines, Rotation, Target};
 use crate::memory::{self, Memory};
 use crate::metrics::{self, Metrics};
-use crate::outbox;
+use crate::outbox::{self, Outbox};
 use crate::reconcile::status::ListenerStatus;
 use crate::reconcile::{Control, ControlOptions, Files};
 use crate::resource::{AccessLog, AuthMode, GatewayConfig, Set};
@@ -91,9 +91,11 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     // What can fail without a replica comes before the first replica.
     let access = access_log(&config)?;
     let access_lines = access.clone();
-    let collecting = Tasks::new();
-    let (outbox, inbox) = outbox::outbox(&metrics);
-    collector::start(inbox, state.path(), &gateway_name(), &metrics, &collecting)?;
+    let (outbox, collecting) = collect(&state, &metrics)?;
+    let files = Files {
+        set: set.clone(),
+        prune,
+    };
     let control = Control::start(
         ControlOptions {
             state: state.path().to_owned(),
@@ -103,10 +105,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
             tasks: tasks.clone(),
             events: Arc::clone(&events),
         },
-        Files {
-            set: set.clone(),
-            prune,
-        },
+        files,
     )
     .await?;
     let up = Up {
@@ -136,14 +135,28 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     state.clear_run();
     drop(shared);
     drop(control);
-    let finished = tokio::time::timeout(FINISH_MAX, collecting.finish()).await;
-    if finished.is_err() {
-        tracing::warn!("what was collected could not all be written in {FINISH_MAX:?}");
-    }
+    finish(&collecting).await;
     if let Some(lines) = access_lines {
         lines.flush(LINES_MAX);
     }
     result
+}
+
+/// What was collected is written, or that it could not be is said.
+async fn finish(collecting: &Tasks) {
+    let finished = tokio::time::timeout(FINISH_MAX, collecting.finish()).await;
+    if finished.is_err() {
+        tracing::warn!("what was collected could not all be written in {FINISH_MAX:?}");
+    }
+}
+
+/// Starts collecting: where exchanges leave what is to be kept, and the tasks
+/// that write it down.
+fn collect(state: &StateFolder, metrics: &Arc<Metrics>) -> std::io::Result<(Arc<Outbox>, Tasks)> {
+    let collecting = Tasks::new();
+    let (outbox, inbox) = outbox::outbox(metrics);
+    collector::start(inbox, state.path(), &gateway_name(), metrics, &collecting)?;
+    Ok((outbox, collecting))
 }
 
 /// What is needed to come up, once replicas start.

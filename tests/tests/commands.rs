@@ -101,7 +101,7 @@ fn what_cannot_be_shown_is_told() {
         &gateway.cli(&["get", "pods"]),
         2,
         "",
-        "is not a kind that can be shown",
+        "is not a kind; endpoints, versions and plugins are",
     );
     check(
         &gateway.cli(&["keys", "show", "../iris"]),

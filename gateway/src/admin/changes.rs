@@ -1,4 +1,4 @@
-//! The rows that change an endpoint or one of its versions.
+//! The rows that change an endpoint, one of its versions, or a plugin's resource.
 //!
 //! `If-Match` makes a change conditional, `?dryRun=true` only checks it. A
 //! resource that names a command or a file of the machine is taken where the
@@ -74,6 +74,46 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
     shown(api, &call, &written, manner.dry_run)
 }
 
+/// Does what a row about a plugin's resource does.
+pub(super) async fn act_on_plugin(
+    api: &Api,
+    action: Action,
+    call: Call,
+) -> Result<Response<Body>, Refusal> {
+    let control = &api.control;
+    let name = call.name.as_str();
+    let manner = Manner {
+        expected: expected(&call.head.headers)?,
+        dry_run: call.query.flag("dryRun")?,
+    };
+    if action == Action::DeletePlugin {
+        control.delete_plugin(name, manner).await?;
+        return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
+    }
+    let document: Value = parsed(&call.content)?;
+    let file = document.pointer("/spec/source/file");
+    only_local(api, file.is_some_and(|file| !file.is_null()))?;
+    let written = control.put_plugin(name, document, manner).await?;
+    let status = if written.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let response = if manner.dry_run {
+        json(status, &written.document)?
+    } else {
+        json(status, &control.plugin(name)?)?
+    };
+    Ok(tagged(response, written.revision))
+}
+
+fn tagged(mut response: Response<Body>, revision: u64) -> Response<Body> {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
 /// What was changed as it is now; of a dry run, as it would be.
 fn shown(
     api: &Api,
@@ -86,17 +126,14 @@ fn shown(
     } else {
         StatusCode::OK
     };
-    let mut response = if dry_run {
+    let response = if dry_run {
         json(status, &written.document)?
     } else if call.version.is_empty() {
         json(status, &api.control.endpoint(&call.name)?)?
     } else {
         json(status, &api.control.version(&call.name, &call.version)?)?
     };
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", written.revision)) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    Ok(response)
+    Ok(tagged(response, written.revision))
 }
 
 fn parsed<T: for<'de> Deserialize<'de>>(content: &[u8]) -> Result<T, Refusal> {
@@ -141,8 +178,14 @@ fn only_local(api: &Api, names: bool) -> Result<(), Refusal> {
 
 /// The revision that `If-Match` or `If-None-Match: *` asks for.
 fn expected(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
-    if headers.get(IF_NONE_MATCH).is_some_and(|value| value == "*") {
-        return Ok(Some(0));
+    match headers.get(IF_NONE_MATCH) {
+        Some(value) if value == "*" => return Ok(Some(0)),
+        Some(value) => {
+            return Err(Refusal::malformed(format!(
+                "If-None-Match: {value:?} is not *, which is all it can be here"
+            )));
+        }
+        None => {}
     }
     let Some(given) = headers.get(IF_MATCH) else {
         return Ok(None);
@@ -178,6 +221,7 @@ mod tests {
         check("if-match", "3", Err(()));
         check("if-match", "\"x\"", Err(()));
         check("if-none-match", "*", Ok(Some(0)));
+        check("if-none-match", "\"3\"", Err(()));
         check("x-other", "1", Ok(None));
     }
 }

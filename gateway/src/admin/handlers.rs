@@ -17,6 +17,7 @@ use super::query::Query;
 use super::routes::Action;
 use super::{Api, changes, openapi, page, streams};
 use crate::name::Name;
+use crate::reconcile::Manner;
 use crate::runtime::LogQuery;
 use crate::units::Interval;
 
@@ -66,6 +67,8 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         Action::Logs => logs(api, &call),
         Action::Plugins => page::resources(control.plugins(), &call.query),
         Action::Plugin => json(StatusCode::OK, &control.plugin(name)?),
+        Action::PutPlugin | Action::DeletePlugin => changes::act_on_plugin(api, action, call).await,
+        Action::PluginHistory => page::history(&control.plugin_history(name)?, &call.query),
         Action::PushPlugin => push(api, name, call.content).await,
         Action::SwapPlugin => {
             let wanted: Swap = body(&call.content)?;
@@ -75,8 +78,12 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
             )
         }
         Action::RollbackPlugin => {
-            let Empty {} = body(&call.content)?;
-            json(StatusCode::OK, &control.rollback(name).await?)
+            let RollbackPlugin { to } = body(&call.content)?;
+            let done = match to {
+                None => control.rollback(name).await?,
+                Some(to) => control.rollback_plugin(name, to, Manner::default()).await?,
+            };
+            json(StatusCode::OK, &done)
         }
         Action::Events => events(api, &call),
     }
@@ -91,10 +98,14 @@ pub(super) struct Swap {
     digest: Option<String>,
 }
 
-/// What a rollback of a plugin takes: nothing, or an empty object.
+/// What a rollback of a plugin takes; nothing is an empty object.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Empty {}
+pub(super) struct RollbackPlugin {
+    /// A revision, as the history has it; none: the content before.
+    #[serde(default)]
+    to: Option<u64>,
+}
 
 /// The body as JSON; none is the default.
 fn body<T: Default + for<'de> Deserialize<'de>>(content: &[u8]) -> Result<T, Refusal> {
@@ -165,16 +176,17 @@ fn logs(api: &Api, call: &Call) -> Result<Response<Body>, Refusal> {
 
 fn events(api: &Api, call: &Call) -> Result<Response<Body>, Refusal> {
     let not_an_id = |text: &str| format!("{text:?} is not the id of an event");
-    let number = |text: &str| text.parse::<u64>().map_err(|_| not_an_id(text));
-    let last = call
-        .head
-        .headers
-        .get("last-event-id")
-        .and_then(|value| value.to_str().ok());
-    let since = match (call.query.parsed("since", number)?, last) {
-        (None, Some(last)) => number(last).map_err(Refusal::malformed)?,
-        (since, _) => since.unwrap_or(0),
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse::<u64>().ok().filter(|_| digits);
+        number.ok_or_else(|| not_an_id(text))
     };
+    let last = call.head.headers.get("last-event-id");
+    let last = last
+        .map(|value| number(value.to_str().unwrap_or_default()))
+        .transpose()
+        .map_err(Refusal::malformed)?;
+    let since = call.query.parsed("since", number)?.or(last).unwrap_or(0);
     if call.query.flag("follow")? {
         return streams::follow_events(api, since);
     }

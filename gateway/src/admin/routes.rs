@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 
 use super::answer::Refusal;
 use super::changes::To;
-use super::handlers::{Empty, Swap};
+use super::handlers::{RollbackPlugin, Swap};
 use super::row::{CHANGE, EVENTS, Gives, LIST, LOGS, Route, Takes, get, post, row};
 use super::schemas;
 use crate::identity::KeyPair;
@@ -66,6 +66,12 @@ pub(super) enum Action {
     Plugins,
     /// One plugin.
     Plugin,
+    /// Makes or replaces a plugin's resource.
+    PutPlugin,
+    /// Takes a plugin's resource away.
+    DeletePlugin,
+    /// The revisions of a plugin.
+    PluginHistory,
     /// A new content for a plugin.
     PushPlugin,
     /// Another content takes over.
@@ -80,7 +86,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All rows.
-pub(super) static TABLE: [Route; 27] = [
+pub(super) static TABLE: [Route; 30] = [
     get(
         "/healthz",
         Action::Health,
@@ -249,6 +255,31 @@ pub(super) static TABLE: [Route; 27] = [
         Gives::Resource(schemas::plugin),
         "One plugin with its status",
     ),
+    row(
+        Method::PUT,
+        "/v1/plugins/{name}",
+        Action::PutPlugin,
+        Gives::Put(schemas::changed_plugin),
+        "Makes or replaces a plugin's resource",
+    )
+    .takes(Takes::Json, schemas::sent_plugin)
+    .query(CHANGE),
+    row(
+        Method::DELETE,
+        "/v1/plugins/{name}",
+        Action::DeletePlugin,
+        Gives::Nothing,
+        "Takes a plugin's resource away; a shipped one is as shipped then",
+    )
+    .query(CHANGE),
+    get(
+        "/v1/plugins/{name}/history",
+        Action::PluginHistory,
+        Gives::Json(schemas::history),
+        "The revisions of a plugin, newest first",
+    )
+    .query(LIST)
+    .refuses(&[503]),
     post(
         "/v1/plugins/{name}/versions",
         Action::PushPlugin,
@@ -269,9 +300,9 @@ pub(super) static TABLE: [Route; 27] = [
         "/v1/plugins/{name}/rollback",
         Action::RollbackPlugin,
         Gives::Json(schemas::of::<Swapped>),
-        "The content before takes over",
+        "The content before takes over, or what a revision had",
     )
-    .takes(Takes::Json, schemas::of::<Empty>)
+    .takes(Takes::Json, schemas::of::<RollbackPlugin>)
     .refuses(&[409, 503]),
     get(
         "/v1/events",

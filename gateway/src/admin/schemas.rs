@@ -168,6 +168,35 @@ pub(super) fn plugin(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A plugin after a change; after a dry run without its status.
+pub(super) fn changed_plugin(generator: &mut SchemaGenerator) -> Schema {
+    named(generator, "ChangedPlugin", |generator| {
+        let (spec, status) = (of::<PluginSpec>(generator), of::<PluginStatus>(generator));
+        shown("Plugin", &spec, &status, &["spec"])
+    })
+}
+
+/// A plugin as it is sent.
+pub(super) fn sent_plugin(generator: &mut SchemaGenerator) -> Schema {
+    named(generator, "PluginResource", |generator| {
+        let spec = of::<PluginSpec>(generator);
+        sent(
+            "Plugin",
+            &spec,
+            &json!({
+                "apiVersion": API_VERSION,
+                "kind": "Plugin",
+                "metadata": { "name": "key-auth" },
+                "spec": {
+                    "role": "auth",
+                    "source": { "shipped": "key-auth" },
+                    "headers": ["authorization"],
+                },
+            }),
+        )
+    })
+}
+
 /// Shares in percent by version.
 pub(super) fn shares(generator: &mut SchemaGenerator) -> Schema {
     named(generator, "Shares", |generator| {

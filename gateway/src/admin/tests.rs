@@ -70,7 +70,9 @@ async fn admin() -> Admin {
         tasks: Tasks::new(),
         events: std::sync::Arc::default(),
     };
-    let control = Control::start(options, set).await.unwrap();
+    let control = Control::start(options, crate::reconcile::Files { set, prune: false })
+        .await
+        .unwrap();
     let token = Zeroizing::new("secret".to_owned());
     let running = start(&config, token, Arc::clone(&control)).await.unwrap();
     Admin {

@@ -40,20 +40,34 @@ impl Apply {
     pub(super) async fn act(&self) -> Result<(), Failure> {
         let read = Resources::read(&self.files)?;
         let gateway = Gateway::find(&self.to)?;
-        let plan = plan(&gateway, &read).await?;
         let suffix = if self.dry_run { " (dry run)" } else { "" };
+        // What endpoints bind comes before them: a new plugin is there when the
+        // endpoints that name it are checked.
+        for part in read.by_kind() {
+            self.write(&gateway, &part, suffix).await?;
+        }
+        if self.prune {
+            prune(&gateway, &read.documents, self.dry_run, suffix).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        gateway: &Gateway,
+        read: &Resources,
+        suffix: &str,
+    ) -> Result<(), Failure> {
+        let plan = plan(gateway, read).await?;
         for (document, step) in read.documents.iter().zip(&plan) {
             let object = object(document);
             let mut word = step.word;
             if !self.dry_run && word != "unchanged" {
-                let sent = write(&gateway, document, "").await;
+                let sent = write(gateway, document, "").await;
                 sent.map_err(|failure| placed(failure, &read.sources, document))?;
                 word = step.word;
             }
             say(&format!("{object} {word}{suffix}"))?;
-        }
-        if self.prune {
-            prune(&gateway, &read.documents, self.dry_run, suffix).await?;
         }
         Ok(())
     }
@@ -66,6 +80,19 @@ pub(super) struct Resources {
 }
 
 impl Resources {
+    /// Plugins, then endpoints.
+    fn by_kind(&self) -> [Self; 2] {
+        let (plugins, others) = self
+            .documents
+            .iter()
+            .cloned()
+            .partition(|document| document.kind == "Plugin");
+        [plugins, others].map(|documents| Self {
+            sources: self.sources.clone(),
+            documents,
+        })
+    }
+
     /// Reads and checks; tells every problem, and what is left out.
     pub(super) fn read(files: &Files) -> Result<Self, Failure> {
         let (sources, set) = files.texts_and_set()?;
@@ -88,6 +115,7 @@ impl Resources {
 fn collection(kind: &str) -> Option<&'static str> {
     match kind {
         "Endpoint" => Some("/v1/endpoints"),
+        "Plugin" => Some("/v1/plugins"),
         _ => None,
     }
 }

@@ -30,8 +30,13 @@ pub struct History {
 
 impl History {
     pub(super) async fn act(&self) -> Result<(), Failure> {
-        let name = self.object.endpoint()?;
-        let path = format!("/v1/endpoints/{name}/history");
+        let named = self.object.named()?;
+        if let Named::Version(endpoint, _) = &named {
+            return Err(Failure::Usage(format!(
+                "a version's history is its endpoint's: tidegate history endpoint/{endpoint}"
+            )));
+        }
+        let path = format!("{}/history", named.path());
         let found = Gateway::find(&self.object.to)?.get(&path).await?;
         if matches!(self.output, Output::Json | Output::Yaml) {
             return structured(&found, self.output);
@@ -87,17 +92,13 @@ impl Rollback {
             (Named::Plugin(name), None) => {
                 super::plugin::rollback(&Gateway::find(&self.object.to)?, name).await
             }
-            (Named::Plugin(_), Some(_)) => Err(Failure::Usage(
-                "a plugin goes back to the content before; name another with `plugin swap`"
-                    .to_owned(),
-            )),
             (Named::Version(endpoint, _), _) => Err(Failure::Usage(format!(
                 "a version goes back with its endpoint: tidegate rollback endpoint/{endpoint}"
             ))),
             (Named::Endpoint(_), None) => Err(Failure::Usage(
                 "--to REVISION is missing; `tidegate history` shows them".to_owned(),
             )),
-            (Named::Endpoint(_), Some(to)) => {
+            (Named::Endpoint(_) | Named::Plugin(_), Some(to)) => {
                 let path = format!("{}/rollback", named.path());
                 let content = Bytes::from(json!({ "to": to }).to_string());
                 Gateway::find(&self.object.to)?

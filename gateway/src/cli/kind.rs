@@ -156,14 +156,4 @@ impl Object {
             ))),
         }
     }
-
-    /// The endpoint that is named; nothing else fits.
-    pub(super) fn endpoint(&self) -> Result<String, Failure> {
-        match self.named()? {
-            Named::Endpoint(name) => Ok(name),
-            other => Err(Failure::Usage(format!(
-                "that is for endpoints; {other} has no such thing"
-            ))),
-        }
-    }
 }

@@ -105,8 +105,8 @@ mod tests {
     fn a_key_path_leads_to_its_line() {
         check("spec.versions[1].traffic", 12, 16);
         check("spec.versions", 8, 3);
-        check("spec.versions[0].tags.a.b", 10, 21);
-        check("spec.versions[0].tags.a", 10, 27);
+        check("spec.versions[0].tags.a.b", 10, 20);
+        check("spec.versions[0].tags.a", 10, 26);
         // Where it is not there, the nearest above.
         check("spec.versions[1].process.command", 11, 7);
         check("spec.collect", 7, 1);

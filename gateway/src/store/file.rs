@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+};
 use serde_json::Value;
 
 use super::{Act, Change, Revision, StoreError, Stored, Trouble, schema};
@@ -294,7 +296,13 @@ fn put(
                  ON CONFLICT (kind, name) DO UPDATE SET revision = ?3, document = ?4,
                  from_file = max(from_file, ?5)",
             )?
-            .execute(params![kind, name, signed(revision), text, change.source.is_some()])?;
+            .execute(params![
+                kind,
+                name,
+                signed(revision),
+                text,
+                change.source.is_some()
+            ])?;
             Some(text)
         }
         Act::Delete => {

@@ -54,7 +54,8 @@ fn read(connection: &Connection, sql: &str, found: &mut BTreeMap<(String, String
     };
     // A row that is no resource, as that of a deletion, is skipped; SQLite's own
     // error ends the walk.
-    for row in rows.take_while(|row| !matches!(row, Err(error) if error.sqlite_error_code().is_some()))
+    for row in
+        rows.take_while(|row| !matches!(row, Err(error) if error.sqlite_error_code().is_some()))
     {
         let Ok(mut row) = row else { continue };
         // What the history keeps of a plugin also says what decided; and that of

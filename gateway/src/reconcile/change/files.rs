@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::reconcile::candidate::{Candidate, Content, Trial, Wanted, unkept};
 use crate::reconcile::plugins::PluginFolder;
 use crate::reconcile::{Control, ControlError, RunningPlugin};
-use crate::resource::{self, Plugin, Problem, Set};
+use crate::resource::{self, Document, Plugin, Problem, Set};
 use crate::store::{Act, Change, Latest, Stored};
 
 /// What files say.
@@ -198,13 +198,21 @@ impl Control {
             let same = before
                 .as_ref()
                 .is_some_and(|one| one.spec == *spec && one.document == document);
-            if same && before.as_ref().is_some_and(|one| !self.source_changed(spec, &one.record)) {
+            if same
+                && before
+                    .as_ref()
+                    .is_some_and(|one| !self.source_changed(spec, &one.record))
+            {
                 continue;
             }
             let wanted = Wanted {
                 spec: spec.clone(),
                 document,
-                content: if hold { Content::Active } else { Content::Source },
+                content: if hold {
+                    Content::Active
+                } else {
+                    Content::Source
+                },
             };
             let mut trial = self.trial(spec, before.as_ref())?;
             if before.is_none() && !hold {
@@ -286,9 +294,8 @@ impl Control {
 
     /// Endpoints and plugins that run and are not to be.
     fn take_away(&self, documents: &BTreeMap<Key, Value>) {
-        let is = |kind: &str, name: &Name| {
-            documents.contains_key(&(kind.to_owned(), name.to_string()))
-        };
+        let is =
+            |kind: &str, name: &Name| documents.contains_key(&(kind.to_owned(), name.to_string()));
         let gone: Vec<Name> = self.endpoints.read().keys().cloned().collect();
         for name in gone.iter().filter(|name| !is(ENDPOINT, name)) {
             self.remove_endpoint(name.as_str());
@@ -298,7 +305,10 @@ impl Control {
         let shipped = resource::shipped();
         let plugins: Vec<Name> = self.plugins.read().keys().cloned().collect();
         let ours = |name: &Name| shipped.iter().any(|one| one.name == *name);
-        for name in plugins.iter().filter(|name| !is(PLUGIN, name) && !ours(name)) {
+        for name in plugins
+            .iter()
+            .filter(|name| !is(PLUGIN, name) && !ours(name))
+        {
             self.plugins.write().remove(name);
             self.events
                 .tell("Deleted", &format!("plugin/{name}"), "its file is gone");
@@ -313,7 +323,10 @@ const MEND_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 fn catch_up(trial: &mut Trial<'_>, latest: Option<&Latest>) {
     let kept = latest.and_then(|latest| latest.kept.clone());
     if let Some(active) = kept.and_then(|kept| unkept(kept).1)
-        && trial.folder.content(&active).is_ok_and(|found| found.is_some())
+        && trial
+            .folder
+            .content(&active)
+            .is_ok_and(|found| found.is_some())
     {
         trial.record.activate(&active);
     }
@@ -361,6 +374,23 @@ impl Plan {
     }
 }
 
+fn kind_of(document: &Document) -> &'static str {
+    match document.kind.as_str() {
+        ENDPOINT => ENDPOINT,
+        PLUGIN => PLUGIN,
+        _ => CONFIG,
+    }
+}
+
+/// A GatewayConfig needs no name.
+fn name_of(document: &Document) -> String {
+    if document.name.is_empty() {
+        "default".to_owned()
+    } else {
+        document.name.clone()
+    }
+}
+
 fn plan(files: &Files, shelf: &Shelf, hold: bool) -> Result<Plan, Vec<Problem>> {
     let mut plan = Plan {
         whole: Set::default(),
@@ -379,17 +409,7 @@ fn plan(files: &Files, shelf: &Shelf, hold: bool) -> Result<Plan, Vec<Problem>> 
     }
     let mut said = BTreeSet::new();
     for document in &files.set.documents {
-        let kind = match document.kind.as_str() {
-            ENDPOINT => ENDPOINT,
-            PLUGIN => PLUGIN,
-            _ => CONFIG,
-        };
-        // The one that needs no name.
-        let name = if document.name.is_empty() {
-            "default".to_owned()
-        } else {
-            document.name.clone()
-        };
+        let (kind, name) = (kind_of(document), name_of(document));
         let key = (kind.to_owned(), name.clone());
         said.insert(key.clone());
         let source = Digest::of(document.value.to_string().as_bytes()).to_string();
@@ -397,7 +417,8 @@ fn plan(files: &Files, shelf: &Shelf, hold: bool) -> Result<Plan, Vec<Problem>> 
         if shelf.applied.get(&key) == Some(&source) {
             if !there && kind != CONFIG {
                 let what = "it was deleted, and its file has not changed since: it is not made again; `tidegate apply` makes it";
-                plan.notes.push((format!("{}/{name}", kind.to_lowercase()), what));
+                plan.notes
+                    .push((format!("{}/{name}", kind.to_lowercase()), what));
             }
             continue;
         }

@@ -63,7 +63,9 @@ impl Control {
                 "plugin {name} is shipped and has no resource that could be deleted"
             )));
         }
-        let shipped = resource::shipped().into_iter().find(|one| one.name.as_str() == name);
+        let shipped = resource::shipped()
+            .into_iter()
+            .find(|one| one.name.as_str() == name);
         if let Some(spec) = shipped {
             let wanted = Wanted {
                 spec,
@@ -89,7 +91,8 @@ impl Control {
             expected: None,
         }])?;
         self.plugins.write().remove(&running.spec.name);
-        self.events.tell("Deleted", &format!("plugin/{name}"), "nothing binds it");
+        self.events
+            .tell("Deleted", &format!("plugin/{name}"), "nothing binds it");
         Ok(())
     }
 
@@ -195,7 +198,9 @@ impl Control {
             .await
             .map_err(ControlError::Refused)?;
         let revision = before.as_ref().map_or(0, |before| before.revision);
-        let had = before.as_ref().is_some_and(|before| before.document.is_some());
+        let had = before
+            .as_ref()
+            .is_some_and(|before| before.document.is_some());
         let created = !had && candidate.wanted.document.is_some();
         if manner.dry_run || before.as_ref().is_some_and(|one| one.is(&candidate)) {
             return Ok(Written {
@@ -204,7 +209,9 @@ impl Control {
                 document: candidate.kept(),
             });
         }
-        let mut changes = before.as_ref().map_or_else(Vec::new, |one| one.first_note());
+        let mut changes = before
+            .as_ref()
+            .map_or_else(Vec::new, |one| one.first_note());
         let act = match &candidate.wanted.document {
             Some(document) => Act::Put(document.clone()),
             None if had => Act::Delete,
@@ -224,7 +231,8 @@ impl Control {
         let revision = revision.unwrap_or_default();
         let document = candidate.kept();
         self.take_over(candidate, revision);
-        self.events.tell("Changed", &format!("plugin/{name}"), &what);
+        self.events
+            .tell("Changed", &format!("plugin/{name}"), &what);
         Ok(Written {
             created,
             revision,
@@ -327,7 +335,9 @@ mod tests {
 
     #[test]
     fn a_few_of_many_endpoints_are_named() {
-        let names: Vec<Name> = (0..7).map(|n| Name::parse(&format!("iris-{n}")).unwrap()).collect();
+        let names: Vec<Name> = (0..7)
+            .map(|n| Name::parse(&format!("iris-{n}")).unwrap())
+            .collect();
         assert_eq!(listed("endpoint", &names[..1]), "endpoint iris-0");
         assert_eq!(
             listed("endpoint", &names),

@@ -48,13 +48,25 @@ fn trouble<T: std::fmt::Debug>(result: Result<T, StoreError>) -> Trouble {
 fn what_is_written_is_there_after_it_is_opened_again() {
     let state = tempfile::tempdir().unwrap();
     let store = FileStore::open(state.path(), KEPT).unwrap();
-    assert_eq!(write(&store, &change(Some(json!({ "a": 1 })), None)).unwrap(), 1);
-    assert_eq!(write(&store, &change(Some(json!({ "a": 2 })), Some(1))).unwrap(), 2);
+    assert_eq!(
+        write(&store, &change(Some(json!({ "a": 1 })), None)).unwrap(),
+        1
+    );
+    assert_eq!(
+        write(&store, &change(Some(json!({ "a": 2 })), Some(1))).unwrap(),
+        2
+    );
     drop(store);
     let store = FileStore::open(state.path(), KEPT).unwrap();
     let found = store.list().unwrap();
-    assert_eq!((found[0].revision, &found[0].document), (2, &json!({ "a": 2 })));
-    assert_eq!(store.at("Endpoint", "iris", 1).unwrap(), Some(json!({ "a": 1 })));
+    assert_eq!(
+        (found[0].revision, &found[0].document),
+        (2, &json!({ "a": 2 }))
+    );
+    assert_eq!(
+        store.at("Endpoint", "iris", 1).unwrap(),
+        Some(json!({ "a": 1 }))
+    );
     assert_eq!(found.len(), 1);
 }
 
@@ -112,7 +124,10 @@ fn a_note_is_a_revision_that_leaves_the_resource() {
     };
     assert_eq!(write(&store, &note).unwrap(), 2);
     let found = store.list().unwrap();
-    assert_eq!((found[0].revision, &found[0].document), (2, &json!({ "a": 1 })));
+    assert_eq!(
+        (found[0].revision, &found[0].document),
+        (2, &json!({ "a": 1 }))
+    );
     let latest = store.latest("Endpoint").unwrap();
     assert_eq!(latest["iris"].kept, Some(json!({ "a": 1, "status": 7 })));
 }
@@ -175,7 +190,10 @@ fn a_file_of_every_earlier_version_is_brought_up() {
             assert_eq!(seen, [("iris", 2, true), ("rose", 1, false)]);
             assert_eq!(store.applied().unwrap().len(), 1);
             assert_eq!(store.history("Endpoint", "iris").unwrap()[1].by, "file");
-            assert_eq!(store.at("Endpoint", "iris", 1).unwrap(), Some(json!({ "a": 1 })));
+            assert_eq!(
+                store.at("Endpoint", "iris", 1).unwrap(),
+                Some(json!({ "a": 1 }))
+            );
         }
         write(&store, &named("new", json!(1))).unwrap();
         drop(store);
@@ -199,7 +217,10 @@ fn a_file_that_is_no_store_is_said_by_its_path() {
     std::fs::write(state.path().join(FILE), "not a database, but long enough").unwrap();
     let error = FileStore::open(state.path(), KEPT).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("store.db") && text.contains("not a database"), "{text}");
+    assert!(
+        text.contains("store.db") && text.contains("not a database"),
+        "{text}"
+    );
     assert_eq!(trouble::<()>(Err(error)), Trouble::Torn);
     assert!(salvage(state.path()).is_empty());
 }
@@ -211,7 +232,10 @@ fn a_file_that_another_holds_is_read_but_not_written() {
     write(&store, &change(Some(json!(1)), None)).unwrap();
     let other = Connection::open(state.path().join(FILE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert_eq!(trouble(write(&store, &change(Some(json!(2)), None))), Trouble::Locked);
+    assert_eq!(
+        trouble(write(&store, &change(Some(json!(2)), None))),
+        Trouble::Locked
+    );
     assert_eq!(trouble(store.probe()), Trouble::Locked);
     assert_eq!(store.list().unwrap()[0].document, json!(1));
     other.execute_batch("ROLLBACK").unwrap();
@@ -235,7 +259,9 @@ fn a_full_disk_refuses_a_change_and_keeps_what_is_there() {
         connection.query_row(&set, [], |_| Ok(())).unwrap();
     };
     most(0);
-    let many: Vec<Change> = (0..50).map(|n| named(&format!("e{n}"), endpoint(n))).collect();
+    let many: Vec<Change> = (0..50)
+        .map(|n| named(&format!("e{n}"), endpoint(n)))
+        .collect();
     assert_eq!(trouble(store.write(&many)), Trouble::Disk);
     assert_eq!(store.list().unwrap().len(), 1);
     most(1000);
@@ -251,7 +277,12 @@ fn of_a_torn_file_what_is_whole_is_read() {
         .map(|n| named(&format!("e{n:03}"), endpoint(n)))
         .collect();
     store.write(&all).unwrap();
-    store.write(&[Change { name: "e007".to_owned(), ..change(None, None) }]).unwrap();
+    store
+        .write(&[Change {
+            name: "e007".to_owned(),
+            ..change(None, None)
+        }])
+        .unwrap();
     drop(store);
     let path = state.path().join(FILE);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -263,7 +294,11 @@ fn of_a_torn_file_what_is_whole_is_read() {
     let found = salvage(state.path());
     // A page holds two of them; each is there twice.
     assert_eq!(found.len(), 399, "of 399");
-    assert!(found.iter().all(|one| one.name != "e007" && one.revision == 1));
+    assert!(
+        found
+            .iter()
+            .all(|one| one.name != "e007" && one.revision == 1)
+    );
     assert_eq!(found[0].document, endpoint(0));
     // The file is as it was found.
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
