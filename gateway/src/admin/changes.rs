@@ -100,7 +100,12 @@ pub(super) async fn act_on_plugin(
         StatusCode::OK
     };
     let response = if manner.dry_run {
-        json(status, &written.document)?
+        // As of an endpoint: nothing has happened that a status could tell.
+        let mut document = written.document;
+        document
+            .as_object_mut()
+            .and_then(|one| one.remove("status"));
+        json(status, &document)?
     } else {
         json(status, &control.plugin(name)?)?
     };

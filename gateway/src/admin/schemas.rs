@@ -302,9 +302,9 @@ fn metadata(required: &[&str], more: bool) -> Value {
                 "additionalProperties": { "type": "string" },
             },
             "revision": {
-                "description": "Of its history; a body with another than the current one is 409.",
+                "description": "Of its history; 0 for a plugin that is as shipped. A body with another than the current one is 409.",
                 "type": "integer",
-                "minimum": 1,
+                "minimum": 0,
             },
         },
     })
