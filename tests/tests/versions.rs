@@ -123,7 +123,7 @@ fn what_may_not_be_is_refused_by_its_place_in_the_endpoint() {
             "green",
             &json!({ "trafic": 40, "maxConcurrentRequests": 0 }),
         ),
-        "422 spec.versions[1].maxConcurrentRequests: 0 is out of bounds; 1 to 100000; spec.versions[1].trafic: no such key",
+        "422 spec.versions[1].trafic: no such key; spec.versions[1].maxConcurrentRequests: 0 is out of bounds; 1 to 100000",
     );
     check(
         &patch("green", &json!({ "name": "gray" })),

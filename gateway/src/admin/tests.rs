@@ -489,13 +489,3 @@ async fn with_a_certificate_it_speaks_tls_only() {
     assert!(error.to_string().contains("/nowhere"), "{error}");
     admin.control.stop().await;
 }
-
-#[test]
-fn the_open_rows_are_a_closed_list() {
-    let open: Vec<&str> = super::routes::TABLE
-        .iter()
-        .filter(|route| route.open)
-        .map(|route| route.path)
-        .collect();
-    assert_eq!(open, ["/healthz", "/readyz", "/metrics"]);
-}

@@ -78,7 +78,7 @@ pub(super) fn import(import: &Import) -> Result<(), Failure> {
 fn text(import: &Import, output: Option<&Path>) -> Result<String, Failure> {
     let mut problems = Vec::new();
     let mut read = |path: &Option<PathBuf>| {
-        let source = load::source_of(path.as_deref()?);
+        let source = crate::resource::source_of(path.as_deref()?);
         source.map_err(|problem| problems.push(problem)).ok()
     };
     let sources = (

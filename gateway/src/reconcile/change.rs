@@ -14,6 +14,7 @@ use crate::resource::{self, Checked, Endpoint, Plugin, Problem};
 use crate::store::{Act, Change, Revision};
 
 mod files;
+mod plan;
 mod plugin;
 mod version;
 

@@ -4,9 +4,10 @@
 //! column. Reads the texts again, so that nothing of them is kept for it. Used
 //! by `cli`.
 
-use crate::resource::load::{Source, kind_and_name};
+use crate::resource::load::kind_and_name;
 use crate::resource::node::{Node, Value, documents};
 use crate::resource::problem::Problem;
+use crate::resource::text::Source;
 
 /// Gives a problem of a resource its file, line and column; those of the nearest
 /// key above it where its own key is not there.

@@ -123,7 +123,7 @@ fn check(problems: &[Problem], expected: &[&str]) {
 }
 
 fn source(name: &str) -> Source {
-    let mut source = load::source_of(Path::new(&format!("{FOLDER}/{name}"))).unwrap();
+    let mut source = crate::resource::source_of(Path::new(&format!("{FOLDER}/{name}"))).unwrap();
     source.name = name.to_owned();
     source
 }

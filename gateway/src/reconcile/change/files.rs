@@ -4,19 +4,19 @@
 //! what is stored goes on, also over a restart (SEMANTICS §12). A set is applied
 //! whole or refused whole. Called by `app` at start and when files change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{CONFIG, ENDPOINT, PLUGIN};
-use crate::id::Digest;
+use super::plan::{Key, Plan, Shelf, plan};
+use super::{ENDPOINT, PLUGIN};
 use crate::name::Name;
 use crate::reconcile::candidate::{Candidate, Content, Trial, Wanted, unkept};
 use crate::reconcile::plugins::PluginFolder;
 use crate::reconcile::{Control, ControlError, RunningPlugin};
-use crate::resource::{self, Document, Plugin, Problem, Set};
-use crate::store::{Act, Change, Latest, Stored};
+use crate::resource::{self, Plugin, Problem, Set};
+use crate::store::{Latest, Stored};
 
 /// What files say.
 #[derive(Debug, Clone)]
@@ -50,27 +50,6 @@ impl From<ControlError> for FilesError {
     fn from(error: ControlError) -> Self {
         Self::Store(error.to_string())
     }
-}
-
-/// Kind and name.
-type Key = (String, String);
-
-/// What is stored.
-#[derive(Default)]
-struct Shelf {
-    resources: BTreeMap<Key, Stored>,
-    applied: BTreeMap<Key, String>,
-    latest: BTreeMap<String, Latest>,
-}
-
-/// What is to be.
-struct Plan {
-    whole: Set,
-    documents: BTreeMap<Key, Value>,
-    revisions: BTreeMap<Key, u64>,
-    changes: Vec<Change>,
-    /// What an operator should know of it.
-    notes: Vec<(String, &'static str)>,
 }
 
 impl Control {
@@ -329,186 +308,5 @@ fn catch_up(trial: &mut Trial<'_>, latest: Option<&Latest>) {
             .is_ok_and(|found| found.is_some())
     {
         trial.record.activate(&active);
-    }
-}
-
-impl Plan {
-    /// The history says what decides.
-    fn note_plugin(
-        &mut self,
-        candidate: &Candidate,
-        was: Option<&str>,
-        before: Option<&RunningPlugin>,
-    ) {
-        let name = &candidate.wanted.spec.name;
-        let written = self
-            .changes
-            .iter_mut()
-            .find(|change| change.kind == PLUGIN && change.name == name.as_str());
-        if let Some(change) = written {
-            change.kept = Some(candidate.kept());
-            return;
-        }
-        let digest = candidate.loaded.digest();
-        // A first start says nothing that the resource does not.
-        if was.is_none_or(|was| was == digest.as_str()) {
-            return;
-        }
-        self.changes
-            .extend(before.into_iter().flat_map(RunningPlugin::first_note));
-        self.changes.push(Change {
-            kind: PLUGIN,
-            name: name.to_string(),
-            act: Act::Note,
-            kept: Some(candidate.kept()),
-            source: None,
-            by: "file",
-            change: format!("its source is {digest} now"),
-            expected: None,
-        });
-    }
-
-    fn keep(&mut self, key: Key, document: Value, revision: u64) {
-        self.revisions.insert(key.clone(), revision);
-        self.documents.insert(key, document);
-    }
-}
-
-fn kind_of(document: &Document) -> &'static str {
-    match document.kind.as_str() {
-        ENDPOINT => ENDPOINT,
-        PLUGIN => PLUGIN,
-        _ => CONFIG,
-    }
-}
-
-/// A GatewayConfig needs no name.
-fn name_of(document: &Document) -> String {
-    if document.name.is_empty() {
-        "default".to_owned()
-    } else {
-        document.name.clone()
-    }
-}
-
-fn plan(files: &Files, shelf: &Shelf, hold: bool) -> Result<Plan, Vec<Problem>> {
-    let mut plan = Plan {
-        whole: Set::default(),
-        documents: BTreeMap::new(),
-        revisions: BTreeMap::new(),
-        changes: Vec::new(),
-        notes: Vec::new(),
-    };
-    for (key, stored) in shelf.resources.iter().filter(|(key, _)| key.0 != CONFIG) {
-        plan.keep(key.clone(), stored.document.clone(), stored.revision);
-    }
-    // A shipped plugin has revisions without a resource.
-    for (name, latest) in &shelf.latest {
-        let key = (PLUGIN.to_owned(), name.clone());
-        plan.revisions.entry(key).or_insert(latest.revision);
-    }
-    let mut said = BTreeSet::new();
-    for document in &files.set.documents {
-        let (kind, name) = (kind_of(document), name_of(document));
-        let key = (kind.to_owned(), name.clone());
-        said.insert(key.clone());
-        let source = Digest::of(document.value.to_string().as_bytes()).to_string();
-        let there = shelf.resources.contains_key(&key);
-        if shelf.applied.get(&key) == Some(&source) {
-            if !there && kind != CONFIG {
-                let what = "it was deleted, and its file has not changed since: it is not made again; `tidegate apply` makes it";
-                plan.notes
-                    .push((format!("{}/{name}", kind.to_lowercase()), what));
-            }
-            continue;
-        }
-        if kind != CONFIG && !(hold && there) {
-            let revision = plan.revisions.get(&key).copied().unwrap_or_default();
-            plan.keep(key, document.value.clone(), revision);
-        }
-        plan.changes.push(Change {
-            kind,
-            name,
-            act: Act::Put(document.value.clone()),
-            kept: None,
-            source: Some(source),
-            by: "file",
-            change: "applied from its file".to_owned(),
-            expected: None,
-        });
-    }
-    let gone = shelf.resources.values().filter(|one| {
-        let key = (one.kind.clone(), one.name.clone());
-        // The gateway itself is always what the files say.
-        let may = one.kind == CONFIG || (files.prune && one.from_file);
-        may && !said.contains(&key)
-    });
-    if !hold {
-        plan.prune(gone.collect());
-    }
-    let unchanged = plan.documents.len() + usize::from(said.iter().any(|key| key.0 == CONFIG))
-        == files.set.documents.len()
-        && shelf.resources.is_empty();
-    plan.whole = if unchanged {
-        files.set.clone()
-    } else {
-        resource::check_values(plan.documents.values())?
-    };
-    // What the gateway itself is, the files and the command line say.
-    plan.whole.config = files.set.config.clone();
-    Ok(plan)
-}
-
-impl Plan {
-    /// Takes away what is in no file now, endpoints before the plugins they bind.
-    fn prune(&mut self, gone: Vec<&Stored>) {
-        let mut gone = gone;
-        gone.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
-        for one in gone {
-            let kind = match one.kind.as_str() {
-                ENDPOINT => ENDPOINT,
-                PLUGIN => PLUGIN,
-                _ => CONFIG,
-            };
-            let key = (one.kind.clone(), one.name.clone());
-            let document = self.documents.remove(&key);
-            let alone = kind == PLUGIN && self.binds(&one.name);
-            if let (true, Some(document)) = (alone, document) {
-                let what = "its file is gone, but an endpoint of no file binds it: it stays";
-                self.notes.push((format!("plugin/{}", one.name), what));
-                self.documents.insert(key, document);
-                continue;
-            }
-            self.revisions.remove(&key);
-            self.changes.push(Change {
-                kind,
-                name: one.name.clone(),
-                act: Act::Delete,
-                kept: None,
-                source: None,
-                by: "file",
-                change: "deleted: its file is gone".to_owned(),
-                expected: None,
-            });
-        }
-    }
-
-    /// Whether an endpoint that stays binds a plugin that is not shipped.
-    fn binds(&self, plugin: &str) -> bool {
-        let shipped = resource::shipped();
-        if shipped.iter().any(|one| one.name.as_str() == plugin) {
-            return false;
-        }
-        let names = |binding: &Value| binding.get("plugin").and_then(Value::as_str) == Some(plugin);
-        let any = |document: &Value, pointer: &str| {
-            let list = document.pointer(pointer).and_then(Value::as_array);
-            list.into_iter().flatten().any(names)
-        };
-        self.documents.iter().any(|((kind, _), document)| {
-            kind == ENDPOINT
-                && (any(document, "/spec/auth/policies")
-                    || any(document, "/spec/collect")
-                    || document.pointer("/spec/split/policy").is_some_and(names))
-        })
     }
 }

@@ -1,7 +1,8 @@
 use std::time::{Duration, Instant};
 
-use crate::resource::load::{Set, Source, check as check_sources};
+use crate::resource::load::{Set, check as check_sources};
 use crate::resource::problem::Problem;
+use crate::resource::text::Source;
 use crate::resource::{AuthMode, ListenerTls, PluginSource, Runtime, Scale};
 use crate::units::Percent;
 

@@ -1,0 +1,104 @@
+//! The texts that resources are read from: files, folders, standard input.
+//!
+//! The one place of `resource` that reads files; never the network, and never
+//! more than a limit. Checks nothing. Called by `load` and by `cli`.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::resource::node::TEXT_BYTES_MAX;
+use crate::resource::problem::Problem;
+
+/// Some text with resources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// What stands before its problems; empty for none.
+    pub name: String,
+    /// YAML of one or more documents, or JSON.
+    pub text: String,
+    /// Where relative paths start; none: they are refused.
+    pub base: Option<PathBuf>,
+}
+
+/// The texts of files, as [`load`](super::load()) reads them, and what could not be read.
+#[must_use]
+pub fn texts(paths: &[PathBuf]) -> (Vec<Source>, Vec<Problem>) {
+    let mut sources = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        match sources_of(path) {
+            Ok(found) => sources.extend(found),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (sources, problems)
+}
+
+fn sources_of(path: &Path) -> Result<Vec<Source>, Problem> {
+    if path == Path::new("-") {
+        let base = std::env::current_dir().ok();
+        let text =
+            text_of(std::io::stdin().lock()).map_err(|what| Problem::of_file("<stdin>", what))?;
+        return Ok(vec![Source {
+            name: "<stdin>".to_owned(),
+            text,
+            base,
+        }]);
+    }
+    let shown = path.display().to_string();
+    let failed =
+        |error: std::io::Error| Problem::of_file(&shown, format!("cannot be read: {error}"));
+    if !path.is_dir() {
+        return Ok(vec![source_of(path)?]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let wanted = file
+            .extension()
+            .is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+        if wanted && file.is_file() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(Problem::of_file(
+            &shown,
+            "the folder has no *.yaml, *.yml or *.json",
+        ));
+    }
+    files.sort();
+    files.iter().map(|file| source_of(file)).collect()
+}
+
+/// The text of one file.
+///
+/// # Errors
+///
+/// Where it cannot be read, is no UTF-8, or is too large.
+pub fn source_of(path: &Path) -> Result<Source, Problem> {
+    let name = path.display().to_string();
+    let failed =
+        |error: std::io::Error| Problem::of_file(&name, format!("cannot be read: {error}"));
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let text = text_of(file).map_err(|what| Problem::of_file(&name, what))?;
+    let base = absolute.parent().map(Path::to_owned);
+    Ok(Source { name, text, base })
+}
+
+/// The text of a file, at most a byte more than is allowed.
+fn text_of(file: impl std::io::Read) -> Result<String, String> {
+    let most = TEXT_BYTES_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    file.take(most)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > TEXT_BYTES_MAX {
+        return Err(format!(
+            "more than {TEXT_BYTES_MAX} bytes; split it into several files"
+        ));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| format!("not UTF-8 text: byte {}", error.utf8_error().valid_up_to()))
+}
