@@ -49,7 +49,7 @@ pub struct Metrics {
     pub moved_shares: Arc<Family<Counter>>,
     /// Copies of exchanges: endpoint, version that got it, result (same,
     /// status_differs, size_differs, body_differs, uncompared, failed,
-    /// skipped_<reason>).
+    /// `skipped_<reason>`).
     pub mirror: Arc<Family<Counter>>,
     /// By how much later than the original's the head of a copy's answer came:
     /// endpoint, version that got it.
