@@ -65,6 +65,15 @@ fn clippy(manifest: &str) -> Result<()> {
 fn dependencies() -> Result<()> {
     let tools = setup::venv("tools", "xtask/tools.txt")?;
     for (_, manifest) in WORKSPACES {
+        // Also the crates of other platforms, which no build here has fetched:
+        // cargo-deny reads them all, and does so offline.
+        run(&mut cargo(&[
+            "fetch",
+            "--quiet",
+            "--locked",
+            "--manifest-path",
+            manifest,
+        ]))?;
         let mut deny = command(tools.join("cargo-deny"));
         deny.args(["--offline", "--manifest-path", manifest, "--config"]);
         deny.arg(root().join("deny.toml"));
