@@ -3,16 +3,17 @@
 Prints its port. By the query of a request it refuses (`refuse`), closes with
 4002 after the first message (`close`), or says nothing (`silent`); else it
 echoes each message, in the fragments it came in. With a certificate and its
-key: over TLS.
+key: over TLS, which is why it is the asyncio form (see ws_checks.py).
 
     python ws_server.py [CERTIFICATE KEY]
 """
 
+import asyncio
 import logging
 import ssl
 import sys
 
-from websockets.sync.server import serve
+from websockets.asyncio.server import serve
 
 logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
@@ -27,27 +28,28 @@ def refuse(connection, request):
     return None
 
 
-def handle(connection):
+async def handle(connection):
     what = query(connection)
     while what == "silent":
-        connection.recv()
+        await connection.recv()
     if what == "close":
-        connection.recv()
-        connection.close(4002, "enough")
+        await connection.recv()
+        await connection.close(4002, "enough")
         return
     while True:
-        parts = list(connection.recv_streaming())
-        connection.send(parts if len(parts) > 1 else parts[0])
+        parts = [part async for part in connection.recv_streaming()]
+        await connection.send(parts if len(parts) > 1 else parts[0])
 
 
-def main(certificate=None, key=None):
+async def main(certificate=None, key=None):
     tls = None
     if certificate:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate, key)
-    with serve(handle, "127.0.0.1", 0, process_request=refuse, ssl=tls, max_size=None) as server:
-        print(server.socket.getsockname()[1], flush=True)
-        server.serve_forever()
+    server = serve(handle, "127.0.0.1", 0, process_request=refuse, ssl=tls, max_size=None)
+    async with server as running:
+        print(running.sockets[0].getsockname()[1], flush=True)
+        await running.serve_forever()
 
 
-main(*sys.argv[1:])
+asyncio.run(main(*sys.argv[1:]))
