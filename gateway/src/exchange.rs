@@ -180,6 +180,27 @@ pub struct Connection {
     attributes: OnceCell<Vec<(&'static str, String)>>,
     /// Policy calls under way whose exchange is over.
     abandoned: Cell<u32>,
+    /// Exchanges that wait in a queue.
+    waiting: Cell<u32>,
+}
+
+/// A wait in a queue, for as long as it lives.
+#[derive(Debug)]
+pub struct Waiting(Rc<Connection>);
+
+impl Waiting {
+    /// An exchange of the connection begins to wait.
+    #[must_use]
+    pub fn begin(connection: &Rc<Connection>) -> Self {
+        connection.waiting.set(connection.waiting.get() + 1);
+        Self(Rc::clone(connection))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
+    }
 }
 
 /// What the TLS handshake of a connection showed.
@@ -208,7 +229,14 @@ impl Connection {
             forwarded: ForwardedCache::default(),
             attributes: OnceCell::new(),
             abandoned: Cell::new(0),
+            waiting: Cell::new(0),
         }
+    }
+
+    /// Whether an exchange waits in a queue; its body is not read meanwhile.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.waiting.get() > 0
     }
 
     /// What policies may know of the connection (`policy.wit`).

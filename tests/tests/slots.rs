@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -192,6 +193,29 @@ fn a_caller_who_goes_away_leaves_the_queue() {
     drop(waits);
     wait_queued(&gateway, 0);
     assert_eq!(replica.busy(), 1, "it left while the slot was still taken");
+}
+
+#[test]
+fn a_caller_with_a_large_body_leaves_the_queue_as_well() {
+    let replica = Replica::start("a");
+    let gateway = one(&replica, "maxQueueWait: 30s");
+    let _busy = sent(&gateway, "sleep=5000");
+    until("the slot is taken", LIMIT, || {
+        (replica.busy() == 1).then_some(())
+    });
+    for listener in ["http", "https"] {
+        let address = gateway.url(listener);
+        let url = format!("{address}/api/v1/service/iris/score");
+        let body = "x".repeat(50_000);
+        let mut curl = Command::new("curl");
+        curl.args(["-sk", "--http1.1", "--max-time", "60", "--data-binary"]);
+        let mut curl = curl.args([&body, &url]).spawn().unwrap();
+        wait_queued(&gateway, 1);
+        curl.kill().unwrap();
+        curl.wait().unwrap();
+        wait_queued(&gateway, 0);
+        assert_eq!(replica.busy(), 1, "it left while the slot was still taken");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
+use super::Waiting;
 use super::choose::Chosen;
 use super::flight::{Field, Flight, Late, NoAnswer, Patience};
 use super::head::{self, Origin, Outgoing};
@@ -170,7 +171,9 @@ async fn take_slot(
     // Kept there while it waits: the caller may go away.
     let asked = Instant::now();
     ledger.asking = Some(asked);
+    let waiting = Waiting::begin(&ledger.connection);
     let result = version.fleet.slot(not).await;
+    drop(waiting);
     ledger.asking = None;
     ledger.queued += match &result {
         Ok(slot) => slot.waited(),

@@ -8,14 +8,17 @@
 //! protocol is held until that is answered. Never answers by itself. Made by
 //! `connection`.
 
+use std::future::pending;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::sync::ReusableBoxFuture;
 
 use super::accept::Seat;
 use super::frames::Frames;
@@ -83,6 +86,8 @@ pub(super) struct Guard {
     /// The place among the connections, also of one that was upgraded.
     _seat: Option<Seat>,
     memory: Option<Arc<Memory>>,
+    /// Tells when the caller closes, where nobody reads.
+    leaving: Option<ReusableBoxFuture<'static, ()>>,
 }
 
 impl Guard {
@@ -99,6 +104,7 @@ impl Guard {
             ended: false,
             _seat: None,
             memory: None,
+            leaving: None,
         }
     }
 
@@ -249,6 +255,24 @@ impl Guard {
         Poll::Pending
     }
 
+    /// Whether the caller has closed its side. While its exchange waits in a
+    /// queue hyper does not read the rest of the body, so that no read tells.
+    /// On a second descriptor, because this one wakes only who reads; where
+    /// there is none to have, the end of the wait tells.
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.leaving.is_none() {
+            self.leaving = self
+                .stream
+                .socket()
+                .as_fd()
+                .try_clone_to_owned()
+                .ok()
+                .map(leaving);
+        }
+        let leaving = self.leaving.as_mut();
+        leaving.is_some_and(|leaving| leaving.poll(cx).is_ready())
+    }
+
     /// What a read gives after something was refused: what makes hyper refuse
     /// it too, then the end.
     fn after_refusal(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
@@ -262,6 +286,20 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// Ends when the other side of a socket has closed its own; never where it
+/// cannot be watched. `PRIORITY` is what wakes for that and not for bytes.
+fn leaving(socket: OwnedFd) -> ReusableBoxFuture<'static, ()> {
+    let socket = TcpStream::from_std(std::net::TcpStream::from(socket));
+    ReusableBoxFuture::new(async move {
+        if let Ok(socket) = socket
+            && socket.ready(Interest::PRIORITY).await.is_ok()
+        {
+            return;
+        }
+        pending().await
+    })
 }
 
 impl AsyncRead for Guard {
@@ -342,6 +380,12 @@ impl AsyncWrite for Guard {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // hyper flushes at each turn of the connection.
+        if !this.pulse.is_waiting() {
+            this.leaving = None;
+        } else if this.has_left(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         match &mut this.stream {
             Stream::Plain(_) => Poll::Ready(Ok(())),
             Stream::Tls(stream) => {

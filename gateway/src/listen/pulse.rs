@@ -27,6 +27,7 @@ pub(super) struct Pulse {
     raw: AtomicBool,
     asked: AtomicBool,
     held: AtomicBool,
+    waiting: AtomicBool,
     refused: OnceLock<&'static str>,
 }
 
@@ -54,6 +55,7 @@ impl Pulse {
             raw: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
             refused: OnceLock::new(),
         }
     }
@@ -146,6 +148,17 @@ impl Pulse {
     pub(super) fn upgrade_refused(&self) -> bool {
         self.asked.store(false, Relaxed);
         self.held.load(Relaxed)
+    }
+
+    /// Says whether the exchange waits in a queue with its body unread.
+    pub(super) fn waits(&self, waiting: bool) {
+        self.waiting.store(waiting, Relaxed);
+    }
+
+    /// Whether it does: then nobody reads, and a caller that leaves would be
+    /// seen by nobody.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.load(Relaxed)
     }
 
     /// Bytes were refused; only the first reason is kept.

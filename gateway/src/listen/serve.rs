@@ -115,9 +115,17 @@ pub(super) async fn http1<A: Answer>(
         let upgrade = request.extensions().get::<OnUpgrade>().cloned();
         let last = is_last(&request);
         let asks = asks_for_upgrade(&request);
+        let unread = !request.body().is_end_stream();
+        let facts = Rc::clone(&facts);
         let answer = site.answer.answer(Rc::clone(&facts), request);
         async move {
-            let mut response = answer.await;
+            let mut answer = pin!(answer);
+            let mut response = poll_fn(|cx| {
+                let poll = answer.as_mut().poll(cx);
+                pulse.waits(unread && poll.is_pending() && facts.waits());
+                poll
+            })
+            .await;
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             // What came behind the request was not said to a server of HTTP.
             let astray = asks && !upgraded && pulse.upgrade_refused();

@@ -73,6 +73,10 @@ impl Answer for Script {
             match path.as_str() {
                 "/endless" => Response::new(Endless(told).boxed_unsync()),
                 "/hang" => std::future::pending().await,
+                "/queue" => {
+                    let _waiting = crate::exchange::Waiting::begin(&connection);
+                    std::future::pending().await
+                }
                 "/early" => Response::builder()
                     .status(413)
                     .body(text("too large".to_owned()).boxed_unsync())
@@ -416,6 +420,21 @@ async fn a_caller_that_goes_away_ends_its_exchange() {
     fixture.wait_for("begun /hang").await;
     drop(caller);
     fixture.wait_for("ended /hang").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_with_an_unread_body_that_leaves_the_queue_is_gone_at_once() {
+    let mut fixture = plain(&limits());
+    // More than hyper reads ahead, and less than the socket holds: past that
+    // the system keeps the caller's end to itself until somebody reads.
+    for sent in [100, 10_000, 50_000] {
+        let mut caller = fixture.connect().await;
+        let head = "POST /queue HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n";
+        send(&mut caller, &format!("{head}{}", "x".repeat(sent))).await;
+        fixture.wait_for("begun /queue").await;
+        drop(caller);
+        fixture.wait_for("ended /queue").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
