@@ -132,6 +132,15 @@ impl Drop for Server {
 ///
 /// Where openssl fails.
 pub fn certificate(folder: &Path, name: &str) {
+    certificate_for(folder, name, "model.example");
+}
+
+/// The same for a host.
+///
+/// # Panics
+///
+/// Where openssl fails.
+pub fn certificate_for(folder: &Path, name: &str, host: &str) {
     let file = |end: &str| folder.join(format!("{name}{end}")).display().to_string();
     let openssl = |arguments: &str| {
         let mut openssl = Command::new("openssl");
@@ -145,7 +154,7 @@ pub fn certificate(folder: &Path, name: &str) {
     openssl(&format!(
         "req -x509 {key} {root_key} -out {root} -subj /CN={name}-root -days 2"
     ));
-    std::fs::write(file(".ext"), "subjectAltName=DNS:model.example\n").unwrap();
+    std::fs::write(file(".ext"), format!("subjectAltName=DNS:{host}\n")).unwrap();
     openssl(&format!(
         "req -new {key} {} -out {} -subj /CN={name}",
         file(".key"),

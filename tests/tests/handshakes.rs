@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tidegate_tests::gateway::Gateway;
+use tidegate_tests::gateway::{Gateway, Setup};
 use tidegate_tests::replica::Replica;
 use tidegate_tests::{tool, yaml};
 
@@ -68,4 +68,60 @@ fn early_data_is_neither_offered_nor_taken() {
     assert!(second.contains("HTTP/1.1 200 OK"), "{second}");
     // Once, and not what was early.
     assert_eq!(replica.served(), 2);
+}
+
+/// A listener with two certificates; a connection is for the names of the one
+/// that it was shown.
+#[test]
+fn a_host_of_another_certificate_is_misdirected() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        tool::certificate_for(folder.path(), name, &format!("{name}.example"));
+    }
+    let file = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let replica = Replica::start("a");
+    let version = yaml::version("blue", &[&replica], "traffic: 100");
+    let certificate = |name: &str| format!("{{ certFile: {name}.pem, keyFile: {name}.key }}");
+    let gateway = Setup::new(&yaml::open("iris", &[version]))
+        .listener(&format!(
+            "{{ name: two, address: 127.0.0.1:0, tls: {{ mode: certificates, certificates: [{}, {}] }} }}",
+            certificate("a"),
+            certificate("b")
+        ))
+        .file("a.pem", file("a.pem"))
+        .file("a.key", file("a.key"))
+        .file("b.pem", file("b.pem"))
+        .file("b.key", file("b.key"))
+        .start();
+    gateway.healthy("iris");
+    let address = gateway.address("two");
+    let roots = in_folder(folder.path(), "a-ca.pem");
+    for version in ["--http1.1", "--http2"] {
+        for (host, status) in [
+            ("a.example", "200"),
+            ("b.example", "421"),
+            ("c.example", "200"),
+        ] {
+            let connect = format!("a.example:443:{address}");
+            let host = format!("host: {host}");
+            let url = format!("https://a.example{TARGET}");
+            let seen = tool::curl_text(&[
+                version,
+                "--cacert",
+                &roots,
+                "--connect-to",
+                &connect,
+                "-H",
+                &host,
+                "-d",
+                "{}",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                &url,
+            ]);
+            assert_eq!(seen, status, "{version} {host}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub struct Setup {
     resources: String,
     threads: u32,
     spec: String,
+    listeners: String,
     access_log: Option<String>,
     files: Vec<(String, Vec<u8>)>,
     under: Vec<String>,
@@ -33,6 +34,7 @@ impl Setup {
             resources: resources.to_owned(),
             threads: 2,
             spec: String::new(),
+            listeners: String::new(),
             access_log: None,
             files: Vec::new(),
             under: Vec::new(),
@@ -51,6 +53,13 @@ impl Setup {
     #[must_use]
     pub fn spec(mut self, line: &str) -> Self {
         self.spec.push_str(&format!("  {line}\n"));
+        self
+    }
+
+    /// With one more listener, as `{ name: web, address: 127.0.0.1:0, tls: … }`.
+    #[must_use]
+    pub fn listener(mut self, item: &str) -> Self {
+        self.listeners.push_str(&format!("    - {item}\n"));
         self
     }
 
@@ -127,10 +136,10 @@ impl Setup {
             "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayConfig\nmetadata: {{ name: default }}\n\
              spec:\n  threads: {}\n  listeners:\n\
              \x20   - {{ name: http, address: 127.0.0.1:0, tls: {{ mode: none }} }}\n\
-             \x20   - {{ name: https, address: 127.0.0.1:0, tls: {{ mode: development }} }}\n\
+             \x20   - {{ name: https, address: 127.0.0.1:0, tls: {{ mode: development }} }}\n{}\
              \x20 admin: {{ address: 127.0.0.1:0 }}\n\
              \x20 accessLog: {{ format: json, to: {access} }}\n{}",
-            self.threads, self.spec
+            self.threads, self.listeners, self.spec
         );
         fs::write(folder.join("gateway.yaml"), config).unwrap();
         fs::write(folder.join("resources.yaml"), &self.resources).unwrap();
