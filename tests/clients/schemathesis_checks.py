@@ -9,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import zlib
 
 import requests
@@ -109,7 +110,11 @@ def main():
         "--continue-on-failure",
         "--no-color",
     ]
-    ended = subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
+    # It keeps a cache of its own where it runs.
+    with tempfile.TemporaryDirectory() as folder:
+        ended = subprocess.run(
+            command, cwd=folder, env=environment, stdout=sys.stderr, check=False
+        )
     if ended.returncode:
         sys.exit(ended.returncode)
     print("all good")
