@@ -22,6 +22,7 @@ use crate::resource::{Endpoint, Plugin, Problem, Version};
 use crate::runtime::Machine;
 use crate::shutdown::Tasks;
 use crate::table::Table;
+use crate::warning::Warnings;
 
 mod bind;
 mod candidate;
@@ -64,6 +65,8 @@ pub struct ControlOptions {
     pub tasks: Tasks,
     /// Where what happens is told.
     pub events: Arc<Events>,
+    /// Where what goes wrong is told.
+    pub warnings: Arc<Warnings>,
 }
 
 /// Why there is no running state.
@@ -125,6 +128,7 @@ pub struct Control {
     drain: std::time::Duration,
     keys: Mutex<Keys>,
     custody: Custody,
+    warnings: Arc<Warnings>,
     /// What files say and could not be written yet.
     waiting: Mutex<Option<Files>>,
     starting: AtomicBool,
@@ -203,6 +207,7 @@ impl Control {
             events: Arc::clone(&options.events),
             tasks: options.tasks.clone(),
             keys: Mutex::new(Keys::open(&options.state)?),
+            warnings: options.warnings,
             custody: Custody::open(
                 &options.state,
                 files.set.config.revisions,

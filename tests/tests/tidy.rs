@@ -32,6 +32,7 @@ const LAYERS: &[(u32, &[&str])] = &[
             "shutdown",
             "state",
             "units",
+            "warning",
         ],
     ),
     (

@@ -130,6 +130,7 @@ impl Control {
                 .iter()
                 .cloned()
                 .chain(self.custody.warning())
+                .chain(self.warnings.all())
                 .collect(),
         }
     }
