@@ -1,11 +1,11 @@
 #!/bin/sh
-# A whole controlled rollout with nothing but curl: an endpoint with one version, a second one
-# beside it at 10 %, then 50 %, promoted to default at 100 %, and the old one deleted.
+# A whole controlled rollout with nothing but curl: an endpoint with the version blue; green beside
+# it at 10 %, then 50 % and copies of the other half; promoted to default at 100 %; blue deleted.
 #   docs/rollout.sh STATE ENDPOINT OLD_ADDRESS NEW_ADDRESS
 # STATE is the gateway's state folder; the addresses (HOST:PORT) are two running model servers.
+# Somebody must call the endpoint meanwhile: what is copied and compared is what they send.
 set -eu
 state=$1 name=$2 old=$3 new=$4
-
 admin=$(sed -n 's/.*"admin": *"\([^"]*\)".*/\1/p' "$state/run.json")
 endpoint=$admin/v1/endpoints/$name
 work=$(mktemp -d) # only this user can read it, so the token stays out of `ps`
@@ -19,41 +19,40 @@ call() {
     [ -z "$body" ] || set -- --data "$body" "$@"
     [ "$method" = PATCH ] && type=application/merge-patch+json || type=application/json
     curl --silent --show-error --fail-with-body --max-time 30 --request "$method" \
-        --header @"$work/token" --header "Content-Type: $type" --dump-header "$work/head" "$@" "$url"
+        --header @"$work/token" --header "Content-Type: $type" "$@" "$url"
 }
-
-# Waits until the endpoint and all its versions are Healthy, at most a minute.
-healthy() {
-    tries=0
-    while states=$(call GET "$endpoint" | grep -o '"state":"[A-Za-z]*"' | sort -u); do
-        [ "$states" = '"state":"Healthy"' ] && return
-        case $states in *Failed*) break ;; esac
+# await WHAT COMMAND...: waits until the command succeeds, at most a minute.
+await() {
+    what=$1 tries=0
+    shift
+    until "$@"; do
         tries=$((tries + 1))
-        [ "$tries" -lt 120 ] || break
+        [ "$tries" -lt 120 ] || { echo "$what: $(call GET "$endpoint")" >&2; exit 1; }
         sleep 0.5
     done
-    echo "not healthy: $(call GET "$endpoint")" >&2
-    exit 1
 }
+# The endpoint and all its versions are Healthy; Failed is final, so there is no more to wait for.
+healthy() {
+    states=$(call GET "$endpoint" | grep -o '"state":"[A-Za-z]*"' | sort -u)
+    case $states in *Failed*) tries=120 ;; esac
+    [ "$states" = '"state":"Healthy"' ]
+}
+# At least 20 exchanges were copied and compared; shows with what result.
+compared() {
+    call GET "$admin/metrics" | grep "^tidegate_mirror_total{endpoint=\"$name\"" > "$work/copies" || return 1
+    [ "$(awk '{ n += $NF } END { print n }' "$work/copies")" -ge 20 ] && cat "$work/copies"
+}
+step() { echo "rollout: $1" && shift && "$@" > /dev/null && await 'not healthy' healthy; }
 
-say() { echo "rollout: $*"; }
-blue='{"name":"blue","static":{"addresses":["'$old'"]}'
-green='{"name":"green","static":{"addresses":["'$new'"]}'
-
-say "$name serves with blue"
-call PUT "$endpoint" '{"apiVersion":"tidegate.dev/v1alpha1","kind":"Endpoint","metadata":{"name":"'"$name"'"},
-    "spec":{"versions":['"$blue"',"default":true,"traffic":100}]}}' > /dev/null
-healthy
-say "green comes up beside it, without traffic; only if nobody changed the endpoint meanwhile"
-revision=$(sed -n 's/^[Ee][Tt]ag: *\([^ ]*\).*/\1/p' "$work/head" | tr -d '\r')
-call PATCH "$endpoint" '{"spec":{"versions":['"$blue"',"default":true,"traffic":100},'"$green"'}]}}' \
-    --header "If-Match: $revision" > /dev/null
-healthy
-for share in 10 50 100; do
-    say "green gets $share %"
-    call PUT "$endpoint/traffic" '{"blue":'$((100 - share))',"green":'$share'}' > /dev/null
-    healthy
-done
-say "green becomes the default, and blue is deleted"
-call PATCH "$endpoint" '{"spec":{"versions":['"$green"',"default":true,"traffic":100}]}}' > /dev/null
-healthy
+step "$name serves with blue" call PUT "$endpoint" '{"apiVersion":"tidegate.dev/v1alpha1","kind":"Endpoint",
+    "metadata":{"name":"'"$name"'"},"spec":{"versions":[{"name":"blue","traffic":100,"static":{"addresses":["'"$old"'"]}}]}}'
+step 'green comes up beside it, without traffic; not where one is there already' \
+    call PUT "$endpoint/versions/green" '{"static":{"addresses":["'"$new"'"]}}' --header 'If-None-Match: *'
+step 'green gets 10 %' call PUT "$endpoint/traffic" '{"blue":90,"green":10}'
+step 'green gets 50 %' call PUT "$endpoint/traffic" '{"blue":50,"green":50}'
+step 'copies of the other half go to green too' call PATCH "$endpoint" '{"spec":{"mirror":{"version":"green","percent":100}}}'
+await 'fewer than 20 exchanges were copied; does somebody call it?' compared
+step 'no more copies' call PATCH "$endpoint" '{"spec":{"mirror":null}}'
+step 'green gets 100 %' call PUT "$endpoint/traffic" '{"green":100}'
+step 'green becomes the default' call PATCH "$endpoint/versions/green" '{"default":true}'
+step 'blue is deleted' call DELETE "$endpoint/versions/blue"

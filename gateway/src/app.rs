@@ -29,7 +29,6 @@ use crate::resource::{AccessLog, AuthMode, GatewayConfig, Set};
 use crate::shutdown::Tasks;
 use crate::state::{RunFile, StateFolder};
 use crate::table::Table;
-use crate::warning::Warnings;
 
 /// Threads of the control runtime: one that may be busy with a plugin's
 /// settings, and one that answers probes meanwhile.
@@ -92,8 +91,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     // What can fail without a replica comes before the first replica.
     let access = access_log(&config)?;
     let access_lines = access.clone();
-    let warnings = Arc::new(Warnings::default());
-    let (outbox, collecting) = collect(&state, &metrics, &warnings)?;
+    let (outbox, collecting) = collect(&state, &metrics)?;
     let files = Files {
         set: set.clone(),
         prune,
@@ -106,7 +104,6 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
             table: Arc::clone(&table),
             tasks: tasks.clone(),
             events: Arc::clone(&events),
-            warnings,
         },
         files,
     )
@@ -155,15 +152,10 @@ async fn finish(collecting: &Tasks) {
 
 /// Starts collecting: where exchanges leave what is to be kept, and the tasks
 /// that write it down.
-fn collect(
-    state: &StateFolder,
-    metrics: &Arc<Metrics>,
-    warnings: &Arc<Warnings>,
-) -> std::io::Result<(Arc<Outbox>, Tasks)> {
+fn collect(state: &StateFolder, metrics: &Arc<Metrics>) -> std::io::Result<(Arc<Outbox>, Tasks)> {
     let collecting = Tasks::new();
     let (outbox, inbox) = outbox::outbox(metrics);
-    let name = gateway_name();
-    collector::start(inbox, state.path(), &name, metrics, warnings, &collecting)?;
+    collector::start(inbox, state.path(), &gateway_name(), metrics, &collecting)?;
     Ok((outbox, collecting))
 }
 

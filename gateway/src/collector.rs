@@ -16,7 +16,6 @@ use crate::outbox::{Collected, Inbox};
 use crate::policy::{CollectedExchange, Entry, Outcome};
 use crate::shutdown::Tasks;
 use crate::table::CollectEntry;
-use crate::warning::Warnings;
 
 /// Exchanges of a batch (DESIGN §6).
 const BATCH_MAX: usize = 256;
@@ -54,14 +53,12 @@ pub fn start(
     state: &Path,
     gateway: &str,
     metrics: &Arc<Metrics>,
-    warnings: &Arc<Warnings>,
     tasks: &Tasks,
 ) -> std::io::Result<()> {
     let journal = Journal::open(&state.join("modeldata"), gateway)?;
     let (kept, written) = mpsc::channel(WRITES_MAX);
     let counts = Arc::clone(metrics);
-    let warnings = Arc::clone(warnings);
-    drop(tasks.blocking(move || write(journal, written, &counts, &warnings)));
+    drop(tasks.blocking(move || write(journal, written, &counts)));
     let metrics = Arc::clone(metrics);
     drop(tasks.spawn(async move { Collector { metrics, kept }.run(inbox).await }));
     Ok(())
@@ -290,22 +287,14 @@ fn record<'a>(exchange: &'a CollectedExchange, entry: &'a Entry) -> Record<'a> {
 }
 
 /// The disk's side, on a thread of its own.
-fn write(
-    mut journal: Journal,
-    mut batches: mpsc::Receiver<Kept>,
-    metrics: &Metrics,
-    warnings: &Warnings,
-) {
+fn write(mut journal: Journal, mut batches: mpsc::Receiver<Kept>, metrics: &Metrics) {
     let runtime = tokio::runtime::Handle::current();
     loop {
         let next = runtime
             .block_on(async { tokio::time::timeout(Duration::from_secs(1), batches.recv()).await });
         let now = Instant::now();
         match next {
-            Ok(Some(kept)) => {
-                append(&mut journal, &kept, metrics, now);
-                warn(&journal, warnings);
-            }
+            Ok(Some(kept)) => append(&mut journal, &kept, metrics, now),
             Ok(None) => break,
             Err(_) => {}
         }
@@ -315,18 +304,6 @@ fn write(
     }
     if let Err(error) = journal.finish() {
         tracing::error!(%error, "collected entries could not be finished");
-    }
-}
-
-/// Status says it for as long as entries are lost, metrics how many.
-fn warn(journal: &Journal, warnings: &Warnings) {
-    const SOURCE: &str = "collect";
-    match journal.trouble() {
-        None => warnings.clear(SOURCE),
-        Some(why) => warnings.set(
-            SOURCE,
-            format!("collected entries are dropped, requests go on: {why}"),
-        ),
     }
 }
 

@@ -73,8 +73,6 @@ pub struct Journal {
     open: HashMap<PathBuf, Open>,
     /// Buffers of the last lines, for the next.
     spare: Vec<Vec<u8>>,
-    /// Why the last records could not be written.
-    trouble: Option<String>,
 }
 
 /// Lines of one file, and whose they are.
@@ -109,7 +107,6 @@ impl Journal {
             number: 0,
             open: HashMap::new(),
             spare: Vec::new(),
-            trouble: None,
         })
     }
 
@@ -135,9 +132,6 @@ impl Journal {
                 file.places.push(place);
             }
         }
-        if !records.is_empty() {
-            self.trouble = None;
-        }
         for mut file in files {
             let folder = self.folder(file.like);
             match self.write(&folder, &file.text, now) {
@@ -149,7 +143,6 @@ impl Journal {
                 Err(error) => {
                     let folder = folder.display();
                     tracing::error!(%error, %folder, "collected entries could not be written");
-                    self.trouble = Some(format!("{folder}: {error}"));
                 }
             }
             if self.spare.len() < SPARE_MAX && file.text.capacity() <= SPARE_BYTES_MAX {
@@ -158,12 +151,6 @@ impl Journal {
             }
         }
         taken
-    }
-
-    /// Why the last records were not all written; none where they were.
-    #[must_use]
-    pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
     }
 
     /// Rolls what is old enough.

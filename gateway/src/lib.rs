@@ -17,7 +17,6 @@ pub mod name;
 pub mod shutdown;
 pub mod state;
 pub mod units;
-pub mod warning;
 // Layer 1
 pub mod balance;
 pub mod breaker;

@@ -22,7 +22,6 @@ use crate::resource::{Endpoint, Plugin, Problem, Version};
 use crate::runtime::Machine;
 use crate::shutdown::Tasks;
 use crate::table::Table;
-use crate::warning::Warnings;
 
 mod bind;
 mod candidate;
@@ -65,8 +64,6 @@ pub struct ControlOptions {
     pub tasks: Tasks,
     /// Where what happens is told.
     pub events: Arc<Events>,
-    /// Where what goes wrong is told.
-    pub warnings: Arc<Warnings>,
 }
 
 /// Why there is no running state.
@@ -128,7 +125,6 @@ pub struct Control {
     drain: std::time::Duration,
     keys: Mutex<Keys>,
     custody: Custody,
-    warnings: Arc<Warnings>,
     /// What files say and could not be written yet.
     waiting: Mutex<Option<Files>>,
     starting: AtomicBool,
@@ -207,7 +203,6 @@ impl Control {
             events: Arc::clone(&options.events),
             tasks: options.tasks.clone(),
             keys: Mutex::new(Keys::open(&options.state)?),
-            warnings: options.warnings,
             custody: Custody::open(
                 &options.state,
                 files.set.config.revisions,

@@ -96,6 +96,8 @@ fn a_rollout_with_curl_alone_fails_no_request() {
     assert!(seen.keys().all(|what| what.starts_with("200 ")), "{seen:?}");
     let (_, left) = gateway.admin("GET", "/v1/endpoints/flowers/traffic", b"");
     assert_eq!(left, json!({ "green": 100.0 }));
+    let copies = gateway.metric("tidegate_mirror_total", &[("endpoint", "flowers")]);
+    assert!(copies >= 20.0, "{copies} copies");
     // Run again over what is there: a refusal ends it, with the reason.
     let refused = Command::new("sh")
         .arg(&script)

@@ -440,6 +440,52 @@ fn lie_split_falls_back_to_weights() {
     falls_back_to_weights("lie-split", "{ lie: twice }", "lie");
 }
 
+/// Copies for versions without a share, and only for those it names; its
+/// endpoint has no `mirror`.
+#[test]
+fn mirror_split_names_versions_that_get_copies() {
+    let replicas = ["blue", "green", "gray"].map(Replica::start);
+    let version = |one: &Replica, name| yaml::version(name, &[one], "maxConcurrentRequests: 8");
+    let [blue, green, gray] = &replicas;
+    let resources = [
+        yaml::plugin("mirror-split", "split", ""),
+        yaml::endpoint(
+            "iris",
+            "auth: { mode: none }\nsplit: { policy: { plugin: mirror-split } }",
+            &[
+                version(blue, "blue"),
+                version(green, "green"),
+                version(gray, "gray"),
+            ],
+        ),
+    ];
+    let module = std::fs::read(guests::build("mirror-split", "one")).unwrap();
+    let gateway = Setup::new(&resources.concat())
+        .file("mirror-split.wasm", module)
+        .start();
+    gateway.healthy("iris");
+    // One fails and one hangs: callers see neither.
+    green.behave("status=500");
+    gray.behave("hang");
+    for _ in 0..20 {
+        let answer = gateway.score("iris", "", &[]);
+        assert_eq!(
+            (answer.status, answer.header("azureml-model-deployment")),
+            (200, Some("blue"))
+        );
+    }
+    assert_eq!(blue.served(), 20);
+    let copies = |version| gateway.metric("tidegate_mirror_total", &[("version", version)]);
+    until("every exchange was copied", Duration::from_secs(20), || {
+        (copies("green") == 20.0 && gray.served() == 8).then_some(())
+    });
+    // A pin is for one version alone.
+    let pin = [("azureml-model-deployment", "green")];
+    green.behave("");
+    assert_eq!(gateway.score("iris", "", &pin).status, 200);
+    assert_eq!((blue.served(), green.served()), (20, 21));
+}
+
 #[test]
 fn trap_collect_drops_and_counts() {
     drops_and_counts("trap-collect", "trap");

@@ -32,7 +32,6 @@ const LAYERS: &[(u32, &[&str])] = &[
             "shutdown",
             "state",
             "units",
-            "warning",
         ],
     ),
     (

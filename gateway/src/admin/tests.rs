@@ -69,7 +69,6 @@ async fn admin() -> Admin {
         table: Arc::new(Table::default()),
         tasks: Tasks::new(),
         events: std::sync::Arc::default(),
-        warnings: std::sync::Arc::default(),
     };
     let control = Control::start(options, crate::reconcile::Files { set, prune: false })
         .await

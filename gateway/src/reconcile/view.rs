@@ -130,7 +130,6 @@ impl Control {
                 .iter()
                 .cloned()
                 .chain(self.custody.warning())
-                .chain(self.warnings.all())
                 .collect(),
         }
     }

@@ -1,13 +1,14 @@
 //! The test replica as a program, for versions of the `process` runtime.
 //!
 //! Listens on `PORT` of loopback until it is killed. `--name NAME`; `--delay MS`
-//! waits before it listens; `--fork` starts two children that outlive a
+//! waits before it listens, `--until FILE` until that is there; `--fork` starts two children that outlive a
 //! careless parent; `--fail WORDS` prints them and exits with 3; of those that
 //! are given the same `--one-deaf FILE`, the first never listens.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test program")]
 #![allow(clippy::print_stdout, reason = "its output is what is tested")]
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +22,13 @@ fn main() {
                 std::thread::sleep(Duration::from_millis(
                     arguments.next().unwrap().parse().unwrap(),
                 ));
+            }
+            "--until" => {
+                let file = PathBuf::from(arguments.next().unwrap());
+                println!("{name} waits for {}", file.display());
+                while !file.exists() {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
             }
             "--fork" => {
                 for _ in 0..2 {
