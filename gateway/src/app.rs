@@ -30,6 +30,12 @@ use crate::shutdown::Tasks;
 use crate::state::{RunFile, StateFolder};
 use crate::table::Table;
 
+mod bell;
+mod watch;
+
+use watch::Watch;
+pub use watch::Watched;
+
 /// Threads of the control runtime: one that may be busy with a plugin's
 /// settings, and one that answers probes meanwhile.
 const CONTROL_THREADS: usize = 2;
@@ -46,6 +52,8 @@ pub struct RunOptions {
     pub set: Set,
     /// Whether resources whose file is gone are deleted.
     pub prune: bool,
+    /// Files that are applied again when they change; none: they are read once.
+    pub watch: Option<Watched>,
     /// The state folder.
     pub state: StateFolder,
     /// Our own binary, for `replica-guard`.
@@ -74,6 +82,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     let RunOptions {
         set,
         prune,
+        watch,
         state,
         guard,
     } = options;
@@ -115,17 +124,12 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         control: &control,
         warnings: few_files.into_iter().collect(),
     };
-    let shared = Arc::new(Shared {
-        table,
-        metrics: Arc::clone(&metrics),
-        outbox,
-        access,
-        limits: Arc::new(config.limits.clone()),
-        memory: Arc::new(Memory::new(config.limits.memory)),
-        trusted_proxies: config.trusted_proxies.clone(),
-        tasks: Tasks::new(),
-    });
+    let shared = shared(&config, table, metrics, outbox, access);
     drop(tasks.spawn(watch_memory(Arc::clone(&shared.memory), tasks.clone())));
+    if let Some(watched) = watch {
+        let watch = Watch::new(watched, set.clone(), Arc::clone(&control));
+        drop(tasks.spawn(watch.run(shared.tasks.clone())));
+    }
     let result = up.serve(&shared, token, &mut signals, say).await;
     // Replicas go last, however it ended; their guards end them where we do not.
     tokio::select! {
@@ -140,6 +144,26 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         lines.flush(LINES_MAX);
     }
     result
+}
+
+/// What workers share.
+fn shared(
+    config: &GatewayConfig,
+    table: Arc<Table>,
+    metrics: Arc<Metrics>,
+    outbox: Arc<Outbox>,
+    access: Option<Lines>,
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        table,
+        metrics,
+        outbox,
+        access,
+        limits: Arc::new(config.limits.clone()),
+        memory: Arc::new(Memory::new(config.limits.memory)),
+        trusted_proxies: config.trusted_proxies.clone(),
+        tasks: Tasks::new(),
+    })
 }
 
 /// What was collected is written, or that it could not be is said.

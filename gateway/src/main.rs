@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use tidegate::app::{self, RunOptions};
+use tidegate::app::{self, RunOptions, Watched};
 use tidegate::cli::{self, Failure, Line, Run, Verb};
 use tidegate::log;
 use tidegate::runtime::guard;
@@ -42,6 +42,11 @@ fn main() -> ExitCode {
 
 fn run(line: &Run) -> Result<(), Failure> {
     let refused = |error: anyhow::Error| Failure::Refused(format!("{error:#}"));
+    let watch = line.watched()?.map(|paths| Watched {
+        paths,
+        addresses: line.addresses(),
+        prune: line.prune(),
+    });
     let set = line.set()?;
     let state =
         StateFolder::locate(line.state()).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -61,6 +66,7 @@ fn run(line: &Run) -> Result<(), Failure> {
         RunOptions {
             set,
             prune: line.prune(),
+            watch,
             state,
             guard,
         },

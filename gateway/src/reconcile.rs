@@ -141,6 +141,10 @@ struct Facts {
     draining: bool,
     listeners: Vec<ListenerStatus>,
     warnings: Vec<String>,
+    /// Why the files, as they are now, are not applied.
+    files: Option<String>,
+    /// What of the files waits for a restart.
+    restart: Option<String>,
 }
 
 /// A plugin with what is active of it.

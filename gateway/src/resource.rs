@@ -38,7 +38,7 @@ pub use locate::{located, located_at_root};
 pub use plugin::{Plugin, PluginLimits, PluginMetric, PluginMetricKind, PluginSource, Role};
 pub use problem::Problem;
 pub use suggest::suggestion;
-pub use text::{Source, source_of, texts};
+pub use text::{Source, files, source_of, texts};
 pub use traffic::{Mirror, Sticky};
 
 /// `kind: GatewayConfig`: the gateway itself.
@@ -58,6 +58,37 @@ pub struct GatewayConfig {
     pub access_log: AccessLog,
     /// Revisions of each resource that are kept, the current one included.
     pub revisions: u32,
+}
+
+/// Addresses of the command line, in place of those of the files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Addresses {
+    /// In place of the first listener's.
+    pub listen: Option<SocketAddr>,
+    /// In place of `spec.admin.address`.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Puts them in.
+    ///
+    /// # Errors
+    ///
+    /// In words, where the admin API would be open off loopback.
+    pub fn fit(&self, config: &mut GatewayConfig) -> Result<(), String> {
+        if let (Some(address), Some(first)) = (self.listen, config.listeners.first_mut()) {
+            first.address = address;
+        }
+        if let Some(address) = self.admin {
+            if config.admin.certificate.is_none() && !address.ip().is_loopback() {
+                return Err(format!(
+                    "--admin {address} is not loopback; there the admin API needs a certificate"
+                ));
+            }
+            config.admin.address = address;
+        }
+        Ok(())
+    }
 }
 
 /// One scoring listener.

@@ -27,6 +27,7 @@ const START: Duration = Duration::from_secs(60);
 pub struct Gateway {
     child: Child,
     folder: TempDir,
+    more: Vec<String>,
     run: Value,
 }
 
@@ -295,6 +296,23 @@ impl Gateway {
             .sum()
     }
 
+    /// The messages of the events of a kind, the oldest first.
+    ///
+    /// # Panics
+    ///
+    /// Where the API does not tell them.
+    #[must_use]
+    pub fn events(&self, kind: &str) -> Vec<String> {
+        let (_, list) = self.admin("GET", "/v1/events", b"");
+        let items = list.get("items").and_then(Value::as_array).unwrap();
+        let text = |event: &Value, key: &str| {
+            let found = event.get(key).and_then(Value::as_str);
+            found.unwrap_or_default().to_owned()
+        };
+        let of_kind = items.iter().filter(|event| text(event, "kind") == kind);
+        of_kind.map(|event| text(event, "message")).collect()
+    }
+
     /// Waits until the endpoint's state is `Healthy`.
     ///
     /// # Panics
@@ -393,13 +411,28 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
-    /// Starts the same again on the same state, after [`Gateway::kill`].
+    /// SIGTERM, and waits for its end; [`Gateway::start_again`] may follow.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not end within 45 s, or not well.
+    pub fn terminate(&mut self) {
+        process::signal(self.pid(), rustix::process::Signal::TERM);
+        let limit = Duration::from_secs(45);
+        let status = until("tidegate ends after SIGTERM", limit, || {
+            self.child.try_wait().unwrap()
+        });
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// Starts the same again on the same state, after [`Gateway::kill`] or
+    /// [`Gateway::terminate`].
     ///
     /// # Panics
     ///
     /// Where it does not come up.
     pub fn start_again(&mut self) {
-        self.child = setup::spawn(self.folder.path());
+        self.child = setup::spawn(self.folder.path(), &self.more);
         self.wait_up();
     }
 }

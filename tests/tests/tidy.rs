@@ -97,6 +97,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("similar", &["cli"]),
     ("matchit", &["admin"]),
+    ("notify", &["app/bell"]),
     ("quick_cache", &["policy"]),
 ];
 

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Failure, say, tell};
-use crate::resource::{self, Set, Source};
+use crate::resource::{self, Addresses, Set, Source};
 
 /// `tidegate run`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tidegate run -f gateway.yaml -f endpoints/
-  tidegate run -f iris.yaml --state ./state --listen 127.0.0.1:8443")]
+  tidegate run -f iris.yaml --state ./state --listen 127.0.0.1:8443
+  tidegate run -f gateway.yaml -f endpoints/ --watch --prune")]
 pub struct Run {
     #[command(flatten)]
     files: Files,
@@ -32,6 +33,10 @@ pub struct Run {
     /// over the admin API stay.
     #[arg(long)]
     prune: bool,
+    /// Apply the files again whenever they change: new, edited and renamed ones,
+    /// and with --prune those that are gone. What does not check changes nothing.
+    #[arg(long)]
+    watch: bool,
 }
 
 /// `tidegate check`.
@@ -63,19 +68,32 @@ impl Run {
     /// Every problem was told.
     pub fn set(&self) -> Result<Set, Failure> {
         let mut set = self.files.set()?;
-        if let (Some(address), Some(first)) = (self.listen, set.config.listeners.first_mut()) {
-            first.address = address;
-        }
-        if let Some(address) = self.admin {
-            if set.config.admin.certificate.is_none() && !address.ip().is_loopback() {
-                let why = format!(
-                    "--admin {address} is not loopback; there the admin API needs a certificate"
-                );
-                return Err(Failure::Refused(why));
-            }
-            set.config.admin.address = address;
-        }
+        let fitted = self.addresses().fit(&mut set.config);
+        fitted.map_err(Failure::Refused)?;
         Ok(set)
+    }
+
+    /// The addresses of the command line.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
+            listen: self.listen,
+            admin: self.admin,
+        }
+    }
+
+    /// The files to watch; none: they are read once.
+    ///
+    /// # Errors
+    ///
+    /// Standard input cannot be read a second time.
+    pub fn watched(&self) -> Result<Option<Vec<PathBuf>>, Failure> {
+        let paths = &self.files.paths;
+        if self.watch && paths.iter().any(|path| path == Path::new("-")) {
+            let why = "--watch: standard input cannot be read again; name files or folders";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        Ok(self.watch.then(|| paths.clone()))
     }
 
     /// Whether resources whose file is gone are deleted.

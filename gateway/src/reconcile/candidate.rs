@@ -216,13 +216,14 @@ impl Control {
         let active = active(folder, record);
         let (content, active) = match (self.source(spec), active) {
             (Ok(content), active) => (content, active),
-            // The source is away: what was active goes on, as after a bad update.
-            (Err(reason), Some(active)) => {
+            // The source is away, or broken at start: what was active goes on, as
+            // after a bad update.
+            (Err(reason), Some(active)) if self.starting() || self.written(spec).is_err() => {
                 self.events
                     .tell("SourceMissing", &format!("plugin/{}", spec.name), &reason);
                 return Ok(active);
             }
-            (Err(reason), None) => return Err(reason),
+            (Err(reason), _) => return Err(reason),
         };
         let digest = Digest::of(&content);
         folder
@@ -237,23 +238,32 @@ impl Control {
     }
 
     fn source(&self, spec: &Plugin) -> Result<Bytes, String> {
-        let content = match &spec.source {
+        policy::component(self.written(spec)?).map_err(|error| error.to_string())
+    }
+
+    /// The content of a plugin's source, whatever it is.
+    fn written(&self, spec: &Plugin) -> Result<Bytes, String> {
+        match &spec.source {
             PluginSource::File(path) => std::fs::read(path)
                 .map(Bytes::from)
-                .map_err(|error| format!("{}: {error}", path.display()))?,
+                .map_err(|error| format!("{}: {error}", path.display())),
             PluginSource::Shipped(name) => self
                 .host
                 .shipped(name.as_str())
                 .map(|(_, content)| content)
-                .ok_or_else(|| format!("no plugin {name} is carried in this binary"))?,
-        };
-        policy::component(content).map_err(|error| error.to_string())
+                .ok_or_else(|| format!("no plugin {name} is carried in this binary")),
+        }
     }
 
-    /// Whether a plugin's source has another content than was last applied.
+    /// Whether a plugin's source has another content than was last applied, be it
+    /// one that will be refused. One that is away is no other.
     pub(super) fn source_changed(&self, spec: &Plugin, record: &Record) -> bool {
-        let content = tokio::task::block_in_place(|| self.source(spec));
-        content.is_ok_and(|content| record.source.as_deref() != Some(Digest::of(&content).as_str()))
+        let Ok(written) = tokio::task::block_in_place(|| self.written(spec)) else {
+            return false;
+        };
+        policy::component(written).map_or(true, |content| {
+            record.source.as_deref() != Some(Digest::of(&content).as_str())
+        })
     }
 
     fn endpoints_naming(&self, plugin: &Name) -> Vec<Arc<RunningEndpoint>> {

@@ -128,6 +128,8 @@ impl Control {
             warnings: facts
                 .warnings
                 .iter()
+                .chain(&facts.files)
+                .chain(&facts.restart)
                 .cloned()
                 .chain(self.custody.warning())
                 .collect(),

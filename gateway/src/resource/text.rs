@@ -45,14 +45,41 @@ fn sources_of(path: &Path) -> Result<Vec<Source>, Problem> {
             base,
         }]);
     }
-    let shown = path.display().to_string();
-    let failed =
-        |error: std::io::Error| Problem::of_file(&shown, format!("cannot be read: {error}"));
     if !path.is_dir() {
         return Ok(vec![source_of(path)?]);
     }
+    let files = files_of(path)?;
+    if files.is_empty() {
+        return Err(Problem::of_file(
+            &path.display().to_string(),
+            "the folder has no *.yaml, *.yml or *.json",
+        ));
+    }
+    files.iter().map(|file| source_of(file)).collect()
+}
+
+/// The files that [`texts`] would read now. What cannot be listed is left out:
+/// reading tells of it.
+#[must_use]
+pub fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            all.extend(files_of(path).unwrap_or_default());
+        } else {
+            all.push(path.clone());
+        }
+    }
+    all
+}
+
+/// The files of a folder that are read, by name.
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let shown = folder.display().to_string();
+    let failed =
+        |error: std::io::Error| Problem::of_file(&shown, format!("cannot be read: {error}"));
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
         let wanted = file
             .extension()
@@ -61,14 +88,8 @@ fn sources_of(path: &Path) -> Result<Vec<Source>, Problem> {
             files.push(file);
         }
     }
-    if files.is_empty() {
-        return Err(Problem::of_file(
-            &shown,
-            "the folder has no *.yaml, *.yml or *.json",
-        ));
-    }
     files.sort();
-    files.iter().map(|file| source_of(file)).collect()
+    Ok(files)
 }
 
 /// The text of one file.

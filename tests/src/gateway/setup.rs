@@ -23,6 +23,7 @@ pub struct Setup {
     access_log: Option<String>,
     files: Vec<(String, Vec<u8>)>,
     under: Vec<String>,
+    more: Vec<String>,
     unheard: bool,
 }
 
@@ -38,6 +39,7 @@ impl Setup {
             access_log: None,
             files: Vec::new(),
             under: Vec::new(),
+            more: Vec::new(),
             unheard: false,
         }
     }
@@ -85,6 +87,13 @@ impl Setup {
         self
     }
 
+    /// With more words on the command line of `run`, also when it starts again.
+    #[must_use]
+    pub fn run(mut self, words: &[&str]) -> Self {
+        self.more = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// With nobody at the other end of its standard output and error.
     #[must_use]
     pub fn unheard(mut self) -> Self {
@@ -105,6 +114,7 @@ impl Setup {
         let mut gateway = Gateway {
             child,
             folder,
+            more: self.more,
             run: serde_json::Value::Null,
         };
         gateway.wait_up();
@@ -126,7 +136,7 @@ impl Setup {
         } else {
             to_log(&mut run, folder);
         }
-        start(run, folder)
+        start(run, folder, &self.more)
     }
 
     fn write(&self, folder: &Path) {
@@ -153,10 +163,10 @@ impl Setup {
 
 /// Starts the binary on a folder that is written; its output is appended to
 /// `gateway.log`.
-pub(super) fn spawn(folder: &Path) -> Child {
+pub(super) fn spawn(folder: &Path, more: &[String]) -> Child {
     let mut run = Command::new(binary());
     to_log(&mut run, folder);
-    start(run, folder)
+    start(run, folder, more)
 }
 
 fn to_log(run: &mut Command, folder: &Path) {
@@ -168,7 +178,7 @@ fn to_log(run: &mut Command, folder: &Path) {
     run.stdout(log.try_clone().unwrap()).stderr(log);
 }
 
-fn start(mut run: Command, folder: &Path) -> Child {
+fn start(mut run: Command, folder: &Path, more: &[String]) -> Child {
     run.args([
         "run",
         "-f",
@@ -178,6 +188,7 @@ fn start(mut run: Command, folder: &Path) -> Child {
         "--state",
         "state",
     ]);
+    run.args(more);
     run.current_dir(folder).stdin(Stdio::null());
     run.spawn().expect("tidegate starts")
 }

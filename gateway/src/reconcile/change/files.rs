@@ -53,18 +53,21 @@ impl From<ControlError> for FilesError {
 }
 
 impl Control {
-    /// Applies what files say to what runs. Ends when it is in the table.
+    /// Applies what files say to what runs. Ends when it is in the table; tells
+    /// how many resources it changed.
     ///
     /// # Errors
     ///
     /// [`FilesError`]; then nothing was changed, and where it was for the store
     /// it is tried again when that takes changes.
-    pub async fn apply_files(self: &Arc<Self>, files: Files) -> Result<(), FilesError> {
+    pub async fn apply_files(self: &Arc<Self>, files: Files) -> Result<usize, FilesError> {
         let _change = self.change.lock().await;
         *self.waiting.lock() = None;
         let result = self.settle(&files, false).await;
-        if matches!(result, Err(FilesError::Store(_))) {
-            *self.waiting.lock() = Some(files);
+        match &result {
+            Ok(_) => self.facts.write().files = None,
+            Err(FilesError::Store(_)) => *self.waiting.lock() = Some(files),
+            Err(_) => {}
         }
         result
     }
@@ -77,14 +80,14 @@ impl Control {
     ) -> Result<(), FilesError> {
         let result = self.settle(&files, false).await;
         let Err(FilesError::Store(reason)) = result else {
-            return result;
+            return result.map(drop);
         };
         if self.custody.warning().is_none() {
             return Err(FilesError::Store(reason));
         }
         let result = self.settle(&files, true).await;
         *self.waiting.lock() = Some(files);
-        result
+        result.map(drop)
     }
 
     /// Tries the store again where that may help, and then applies what waits.
@@ -106,20 +109,30 @@ impl Control {
             if let Some(files) = waiting
                 && let Err(error) = self.apply_files(files).await
             {
-                self.tell_refused(&error);
+                self.tell_refused(&error.to_string());
             }
         }
     }
 
-    /// Tells that what files say is not applied.
-    pub fn tell_refused(&self, error: &FilesError) {
-        tracing::error!("the files are not applied: {error}");
-        self.events
-            .tell("FilesRefused", "gateway", &error.to_string());
+    /// Tells that what files say is not applied, and why: in the log, as an event,
+    /// and in status until they are.
+    pub fn tell_refused(&self, why: &str) {
+        let what = format!("the files are not applied, and what runs goes on: {why}");
+        self.events.tell("FilesRefused", "gateway", &what);
+        self.facts.write().files = Some(what);
+    }
+
+    /// Tells what of the files waits for a restart; none: nothing does.
+    pub fn tell_restart(&self, what: Option<String>) {
+        let before = std::mem::replace(&mut self.facts.write().restart, what.clone());
+        if let Some(what) = what.filter(|what| before.as_ref() != Some(what)) {
+            tracing::warn!("{what}");
+            self.events.tell("RestartNeeded", "gateway", &what);
+        }
     }
 
     /// `hold`: nothing is written; what is stored goes before what files say.
-    async fn settle(self: &Arc<Self>, files: &Files, hold: bool) -> Result<(), FilesError> {
+    async fn settle(self: &Arc<Self>, files: &Files, hold: bool) -> Result<usize, FilesError> {
         let shelf = self.shelf(hold)?;
         let mut plan = match plan(files, &shelf, hold) {
             // What could be read of a torn store need not fit together.
@@ -136,7 +149,9 @@ impl Control {
         for (object, what) in &plan.notes {
             self.events.tell("Files", object, what);
         }
-        self.put_to_work(plan, candidates, broken).await
+        let changes = plan.changes.len();
+        self.put_to_work(plan, candidates, broken).await?;
+        Ok(changes)
     }
 
     fn shelf(&self, hold: bool) -> Result<Shelf, FilesError> {
