@@ -67,15 +67,28 @@ impl Answer {
 
 impl Client {
     /// Connects.
+    ///
+    /// # Panics
+    ///
+    /// Where nobody listens.
     #[must_use]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(READ)).unwrap();
-        stream.set_write_timeout(Some(READ)).unwrap();
-        Self {
+        Self::try_connect(address).unwrap()
+    }
+
+    /// Connects where somebody listens.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(READ))?;
+        stream.set_write_timeout(Some(READ))?;
+        Ok(Self {
             reader: BufReader::new(stream),
-        }
+        })
     }
 
     /// The socket.

@@ -126,7 +126,9 @@ impl Gateway {
             .to_owned()
     }
 
-    fn admin_address(&self) -> SocketAddr {
+    /// Where the admin API listens.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
         socket(&self.admin_url())
     }
 
@@ -194,8 +196,7 @@ impl Gateway {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let token = fs::read_to_string(self.state().join("admin.token")).unwrap();
-        let bearer = format!("Bearer {}", token.trim());
+        let bearer = format!("Bearer {}", self.token());
         let mut all = vec![("authorization", bearer.as_str())];
         all.extend(headers);
         Client::connect(self.admin_address())
@@ -432,8 +433,24 @@ impl Gateway {
     ///
     /// Where it does not come up.
     pub fn start_again(&mut self) {
-        self.child = setup::spawn(self.folder.path(), &self.more);
+        self.begin_again();
         self.wait_up();
+    }
+
+    /// The same, without waiting until it is up.
+    pub fn begin_again(&mut self) {
+        self.child = setup::spawn(self.folder.path(), &self.more);
+    }
+
+    /// The token of the admin API.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    #[must_use]
+    pub fn token(&self) -> String {
+        let token = fs::read_to_string(self.state().join("admin.token")).unwrap();
+        token.trim().to_owned()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Changes of an endpoint while it serves, and what is left of them after a kill.
+//! Changes of an endpoint while it serves. What is left of them after a kill: `store.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::load::Load;
 use tidegate_tests::replica::Replica;
-use tidegate_tests::{rounds, until, yaml};
+use tidegate_tests::{until, yaml};
 
 const ENDPOINT: &str = "/v1/endpoints/iris";
 const TARGET: &str = "/api/v1/service/iris/score";
@@ -167,31 +167,6 @@ fn what_was_shifted_stays_over_a_restart_until_the_file_changes() {
     assert_eq!(shares(&gateway), json!({ "blue": 90.0, "green": 0.0 }));
     let history = gateway.cli_text(&["history", "endpoint/iris"]);
     assert!(history.contains("traffic blue=25 green=75"), "{history}");
-}
-
-#[test]
-fn no_acknowledged_change_is_lost_by_a_kill() {
-    let (blue, green) = (Replica::start("blue"), Replica::start("green"));
-    let mut gateway = Gateway::start(&yaml::open(
-        "iris",
-        &[
-            yaml::version("blue", &[&blue], "default: true"),
-            yaml::version("green", &[&green], ""),
-        ],
-    ));
-    for round in 1..=rounds(200) {
-        let share = round % 100;
-        let shown = traffic(&gateway, &json!({ "blue": share, "green": 100 - share }));
-        let revision = shown["metadata"]["revision"].clone();
-        gateway.kill();
-        gateway.start_again();
-        let (_, after) = gateway.admin("GET", ENDPOINT, b"");
-        assert_eq!(after["metadata"]["revision"], revision);
-        assert_eq!(
-            after["status"]["versions"][0]["traffic"],
-            json!(f64::from(share))
-        );
-    }
 }
 
 #[test]
