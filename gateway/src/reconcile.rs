@@ -31,6 +31,7 @@ mod custody;
 mod keys;
 mod plugins;
 mod scaling;
+mod served;
 pub mod status;
 mod swap;
 mod update;
@@ -125,6 +126,7 @@ pub struct Control {
     drain: std::time::Duration,
     keys: Mutex<Keys>,
     custody: Custody,
+    served: served::Ledger,
     /// What files say and could not be written yet.
     waiting: Mutex<Option<Files>>,
     starting: AtomicBool,
@@ -200,18 +202,24 @@ impl Control {
             cache_dir: options.state.join("cache"),
             metrics: Arc::clone(&options.metrics),
         })?;
+        let custody = Custody::open(
+            &options.state,
+            files.set.config.revisions,
+            Arc::clone(&options.events),
+        );
+        let served = custody.store().and_then(|store| {
+            let served = store.served();
+            served.map_err(|error| custody.failed(error))
+        });
         let control = Arc::new(Self {
+            served: served::Ledger::of(served.unwrap_or_default()),
             host,
             table: options.table,
             metrics: options.metrics,
             events: Arc::clone(&options.events),
             tasks: options.tasks.clone(),
             keys: Mutex::new(Keys::open(&options.state)?),
-            custody: Custody::open(
-                &options.state,
-                files.set.config.revisions,
-                Arc::clone(&options.events),
-            ),
+            custody,
             waiting: Mutex::default(),
             starting: AtomicBool::new(true),
             machine: Machine::new(options.state.clone(), options.guard, options.tasks.clone())
@@ -229,8 +237,10 @@ impl Control {
         let change = control.change.lock().await;
         control.start_with(files).await?;
         control.starting.store(false, Ordering::Release);
+        control.forget_served_before();
         drop(change);
         drop(control.tasks.spawn(Arc::clone(&control).mend()));
+        drop(control.tasks.spawn(Arc::clone(&control).write_served()));
         Ok(control)
     }
 

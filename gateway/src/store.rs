@@ -2,7 +2,8 @@
 //!
 //! Every change is a revision that says who made it and when; a resource that
 //! was deleted keeps its history, and its numbers go on. Knows nothing of what a
-//! resource means. Written by `reconcile` alone.
+//! resource means, but that an endpoint has versions, which may have served. Written
+//! by `reconcile` alone.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,9 +12,11 @@ use serde_json::Value;
 mod file;
 mod salvage;
 mod schema;
+mod served;
 
 pub use file::{FileStore, Latest};
 pub use salvage::salvage;
+pub use served::Served;
 
 /// A resource as it is now.
 #[derive(Debug, Clone, PartialEq)]

@@ -385,3 +385,70 @@ fn killed_while_changes_are_written_nothing_acknowledged_is_lost() {
         compare(&gateway, &book);
     }
 }
+
+/// The names of versions whose settings are kept as having served.
+fn served(gateway: &Gateway) -> Vec<String> {
+    let connection = open(gateway);
+    let mut rows = connection
+        .prepare("SELECT version || ' ' || settings FROM served")
+        .unwrap();
+    let rows = rows.query_map([], |row| row.get(0)).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn a_restart_amid_an_update_that_fails_leaves_the_old_replicas_serving() {
+    let process = yaml::process("blue", &[], "replicas: 1\nmaxConcurrentRequests: 4");
+    let mut gateway = Gateway::start(&yaml::open("iris", &[process]));
+    gateway.healthy("iris");
+    let kept = |what: &str| {
+        until(what, Duration::from_secs(20), || {
+            served(&gateway)
+                .iter()
+                .any(|one| one.contains(what))
+                .then_some(())
+        });
+    };
+    kept("replica");
+    let patch = |gateway: &Gateway, blue: Value| {
+        let kind = "application/merge-patch+json";
+        let path = "/v1/endpoints/iris/versions/blue";
+        let answer = gateway.admin_raw("PATCH", path, kind, blue.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    // One that comes up is what serves, and the one before is not started again.
+    patch(&gateway, json!({ "process": { "env": { "BUILD": "2" } } }));
+    kept("BUILD");
+    gateway.kill();
+    gateway.start_again();
+    gateway.healthy("iris");
+    assert!(gateway.events("UpdateResumed").is_empty());
+    // One that does not come up.
+    patch(
+        &gateway,
+        json!({ "process": { "command": ["/bin/false"] } }),
+    );
+    gateway.state_is("iris", "Failed");
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    for restart in 0..2 {
+        if restart == 0 {
+            gateway.kill();
+        } else {
+            gateway.terminate();
+        }
+        gateway.start_again();
+        gateway.state_is("iris", "Failed");
+        let (_, shown) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+        let reason = shown["status"]["versions"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("the replicas before it serve"), "{reason}");
+        assert_eq!(gateway.events("UpdateResumed").len(), 1);
+        until("the old replica serves", Duration::from_secs(20), || {
+            (gateway.score("iris", "", &[]).status == 200).then_some(())
+        });
+    }
+    // What is asked for is still the new one; going back ends it.
+    let output = gateway.cli(&["rollback", "endpoint/iris", "--to", "2"]);
+    assert!(output.status.success());
+    gateway.healthy("iris");
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+}

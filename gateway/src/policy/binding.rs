@@ -5,8 +5,8 @@
 //! `host`; held by the table and by calls.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use http::HeaderName;
 use parking_lot::Mutex;
@@ -135,16 +135,19 @@ impl Policy {
         };
         let instances = usize::try_from(loaded.spec.limits.instances.get()).unwrap_or(usize::MAX);
         let gauge = Arc::clone(&loaded.counted.instances);
-        let policy = Arc::new(Self {
+        Arc::new_cyclic(|policy| Self {
             loaded: Arc::clone(loaded),
             lent: Arc::new(lent),
-            pool: Pool::new(instances, gauge, Arc::clone(&loaded.totals)),
+            pool: Pool::new(
+                instances,
+                gauge,
+                Arc::clone(&loaded.totals),
+                Weak::clone(policy),
+            ),
             settings,
             generation: GENERATION.fetch_add(1, Relaxed),
             cache_by: spec.binding.cache_by,
-        });
-        loaded.totals.add(&policy);
-        policy
+        })
     }
 
     /// The plugin.

@@ -5,7 +5,8 @@
 //! more than the binding's `instances`, nor more than the host's. Used by
 //! `call` and `host`.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,11 +32,21 @@ const LOST_FREE: u32 = 16;
 /// Longest wait between two new instances of a plugin that loses all.
 const BACK_OFF_MAX: Duration = Duration::from_millis(100);
 
-/// Live instances of the process, and the policies that have them.
+/// Live instances of the process, and the policies that have them. Policies
+/// that have none cost nothing here, however many there are.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     live: AtomicUsize,
-    policies: Mutex<Vec<Weak<Policy>>>,
+    made: AtomicU64,
+    holders: Mutex<Holders>,
+}
+
+/// Policies that have instances, by their number: at most as many as instances.
+#[derive(Debug, Default)]
+struct Holders {
+    policies: BTreeMap<u64, Weak<Policy>>,
+    /// Where the next one to give up an instance is looked for.
+    hand: u64,
 }
 
 impl Totals {
@@ -44,18 +55,10 @@ impl Totals {
         self.live.load(Relaxed)
     }
 
-    pub(super) fn add(&self, policy: &Arc<Policy>) {
-        let mut policies = self.policies.lock();
-        policies.retain(|known| known.strong_count() > 0);
-        policies.push(Arc::downgrade(policy));
-    }
-
     fn policies(&self) -> Vec<Arc<Policy>> {
-        self.policies
-            .lock()
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect()
+        let holders = self.holders.lock();
+        let policies = holders.policies.values();
+        policies.filter_map(Weak::upgrade).collect()
     }
 
     /// Drops instances that have been idle or alive for too long.
@@ -65,11 +68,31 @@ impl Totals {
         }
     }
 
-    /// Drops one idle instance of any policy, so that another can be made.
+    /// Drops one idle instance of any policy, so that another can be made. The
+    /// policies take turns.
     fn evict_one(&self) -> bool {
-        self.policies()
-            .iter()
-            .any(|policy| policy.pool.take_any().is_some())
+        for _ in 0..INSTANCES_MAX {
+            let Some(policy) = self.next() else {
+                return false;
+            };
+            if policy.pool.take_any().is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The next policy that has instances.
+    fn next(&self) -> Option<Arc<Policy>> {
+        let mut holders = self.holders.lock();
+        let all = &holders.policies;
+        let after = all.range(holders.hand..).chain(all.iter());
+        let found = after
+            .filter_map(|(number, policy)| Some((*number, policy.upgrade()?)))
+            .next();
+        let (number, policy) = found?;
+        holders.hand = number + 1;
+        Some(policy)
     }
 }
 
@@ -79,6 +102,30 @@ struct Counts {
     live: AtomicUsize,
     gauge: Arc<Gauge>,
     totals: Arc<Totals>,
+    number: u64,
+    owner: Weak<Policy>,
+}
+
+impl Counts {
+    /// One more; none where there are `most`.
+    fn add(&self, most: usize) -> bool {
+        // Under the lock, so that who has instances is known for certain.
+        let mut holders = self.totals.holders.lock();
+        if !take_place(&self.live, most) {
+            return false;
+        }
+        let owner = || Weak::clone(&self.owner);
+        holders.policies.entry(self.number).or_insert_with(owner);
+        true
+    }
+
+    /// One less.
+    fn take(&self) {
+        let mut holders = self.totals.holders.lock();
+        if self.live.fetch_sub(1, Relaxed) == 1 {
+            holders.policies.remove(&self.number);
+        }
+    }
 }
 
 /// One live instance; its drop gives the place back.
@@ -88,7 +135,7 @@ pub(super) struct Counted(Arc<Counts>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.gauge.add(-1);
-        self.0.live.fetch_sub(1, Relaxed);
+        self.0.take();
         self.0.totals.live.fetch_sub(1, Relaxed);
     }
 }
@@ -110,7 +157,13 @@ fn take_place(live: &AtomicUsize, most: usize) -> bool {
 }
 
 impl Pool {
-    pub(super) fn new(instances_max: usize, gauge: Arc<Gauge>, totals: Arc<Totals>) -> Self {
+    /// Of `owner`, which is being made.
+    pub(super) fn new(
+        instances_max: usize,
+        gauge: Arc<Gauge>,
+        totals: Arc<Totals>,
+        owner: Weak<Policy>,
+    ) -> Self {
         Self {
             shards: (0..metrics::cells()).map(|_| Mutex::default()).collect(),
             seats: Gate::new(instances_max),
@@ -118,7 +171,9 @@ impl Pool {
             counts: Arc::new(Counts {
                 live: AtomicUsize::new(0),
                 gauge,
+                number: totals.made.fetch_add(1, Relaxed),
                 totals,
+                owner,
             }),
             lost_in_a_row: AtomicU32::new(0),
             not_before: Mutex::new(None),
@@ -147,14 +202,14 @@ impl Pool {
     /// as many as it may.
     pub(super) fn place(&self) -> Option<Counted> {
         let counts = &self.counts;
-        if !take_place(&counts.live, self.instances_max) {
+        if !counts.add(self.instances_max) {
             return None;
         }
         let totals = &counts.totals;
         let found = take_place(&totals.live, INSTANCES_MAX)
             || (totals.evict_one() && take_place(&totals.live, INSTANCES_MAX));
         if !found {
-            counts.live.fetch_sub(1, Relaxed);
+            counts.take();
             return None;
         }
         counts.gauge.add(1);

@@ -67,23 +67,45 @@ impl Keys {
         Ok(Self { path, pairs })
     }
 
+    /// Makes the keys of these endpoints where they have none, and keeps all of
+    /// them at once: the file is written whole.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysError`] where they could not be made or kept; then none was made.
+    pub(super) fn make<'n>(
+        &mut self,
+        endpoints: impl Iterator<Item = &'n Name>,
+    ) -> Result<(), KeysError> {
+        let without: Vec<&Name> = endpoints
+            .filter(|endpoint| !self.pairs.contains_key(*endpoint))
+            .collect();
+        if without.is_empty() {
+            return Ok(());
+        }
+        let pairs = without.iter().map(|_| KeyPair::generate());
+        let pairs: Vec<KeyPair> = pairs.collect::<Result<_, _>>()?;
+        let named = without.iter().map(|endpoint| (*endpoint).clone());
+        self.pairs.extend(named.zip(pairs));
+        self.save().inspect_err(|_| {
+            for endpoint in &without {
+                self.pairs.remove(*endpoint);
+            }
+        })
+    }
+
     /// The set of an endpoint's keys; made and kept where there is none.
     ///
     /// # Errors
     ///
     /// [`KeysError`] where they could not be made or kept.
     pub(super) fn of(&mut self, endpoint: &Name) -> Result<Arc<KeySet>, KeysError> {
-        if let Some(pair) = self.pairs.get(endpoint) {
-            return Ok(Arc::new(KeySet::of(pair)));
-        }
-        let pair = KeyPair::generate()?;
-        let set = Arc::new(KeySet::of(&pair));
-        self.pairs.insert(endpoint.clone(), pair);
-        if let Err(error) = self.save() {
-            self.pairs.remove(endpoint);
-            return Err(error);
-        }
-        Ok(set)
+        self.make(std::iter::once(endpoint))?;
+        Ok(Arc::new(
+            self.pair(endpoint.as_str())
+                .map(KeySet::of)
+                .unwrap_or_default(),
+        ))
     }
 
     /// An endpoint's pair, for an administrator.

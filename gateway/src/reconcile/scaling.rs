@@ -95,6 +95,8 @@ struct Driver {
     retire: CancellationToken,
     /// The state that was told.
     told: State,
+    /// Whether it is kept that these replicas served.
+    kept: bool,
     replica_news: Budget,
     state_news: Budget,
 }
@@ -200,6 +202,7 @@ impl Control {
             followed: before.map(|before| before.orders.wanted.subscribe()),
             retire,
             told: running.state.lock().state().0,
+            kept: false,
             replica_news: Budget::new(Instant::now()),
             state_news: Budget::new(Instant::now()),
         };
@@ -358,6 +361,7 @@ impl Driver {
     fn tell_state(&mut self) {
         let (state, reason) = self.version.state.lock().state();
         self.control.observe(&self.endpoint);
+        self.keep_served(state);
         if std::mem::replace(&mut self.told, state) == state {
             return;
         }
@@ -377,8 +381,20 @@ impl Driver {
         }
     }
 
+    /// Keeps, once, that these replicas came up and served.
+    fn keep_served(&mut self, state: State) {
+        let serves = state == State::Healthy && *self.serving.borrow();
+        if serves && !self.kept && self.version.fleet.counts().ready > 0 {
+            self.kept = self.control.keep_served(&self.endpoint, &self.version);
+        }
+    }
+
     /// Looks at the load and orders what it needs.
     fn look(&mut self) {
+        if !self.kept {
+            let state = self.version.state.lock().state().0;
+            self.keep_served(state);
+        }
         let counts = self.version.fleet.counts();
         let Some(scaler) = &mut self.scaler else {
             return;

@@ -18,7 +18,7 @@ use crate::name::Name;
 use crate::resource::{AuthMode, Endpoint, Runtime, Scale, Version};
 
 /// Whether replicas of the one can serve as replicas of the other.
-fn same_replicas(a: &Version, b: &Version) -> bool {
+pub(super) fn same_replicas(a: &Version, b: &Version) -> bool {
     a.runtime == b.runtime
         && a.readiness == b.readiness
         && a.liveness == b.liveness
@@ -78,7 +78,11 @@ impl Control {
                 .and_then(|before| before.update_of(&version.name))
                 .cloned();
             match old {
-                None => versions.push(self.start_version(&name, version, None)),
+                None => {
+                    let (serving, update) = self.start_as_before(&name, version);
+                    versions.push(serving);
+                    updates.extend(update);
+                }
                 Some(old) if same_replicas(&old.started, version) => {
                     versions.push(old.carried(version));
                 }
@@ -117,6 +121,28 @@ impl Control {
             self.watch_update(&name, update);
         }
         Ok(())
+    }
+
+    /// A version that does not run. Where other replicas served for it when the
+    /// gateway ended, its update goes on: those serve until the new ones do.
+    fn start_as_before(
+        self: &Arc<Self>,
+        endpoint: &Name,
+        version: &Version,
+    ) -> (Arc<RunningVersion>, Option<Arc<RunningVersion>>) {
+        let Some(before) = self.served_before(endpoint, version) else {
+            return (self.start_version(endpoint, version, None), None);
+        };
+        let before = until_then(version, &before, &before.scale);
+        let serving = self.start_version(endpoint, &before, None);
+        let update = self.start_version(endpoint, version, Some(&serving));
+        let message = format!(
+            "version {}: the replicas of its update had not come up when the gateway ended; those before it serve until they do",
+            version.name
+        );
+        let object = format!("endpoint/{endpoint}");
+        self.events.tell("UpdateResumed", &object, &message);
+        (serving, Some(update))
     }
 
     /// Tells which versions came and went, and which are being updated.

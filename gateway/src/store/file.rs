@@ -13,7 +13,7 @@ use rusqlite::{
 };
 use serde_json::Value;
 
-use super::{Act, Change, Revision, StoreError, Stored, Trouble, schema};
+use super::{Act, Change, Revision, Served, StoreError, Stored, Trouble, schema, served};
 use crate::id::wall_clock;
 
 /// How long a write waits for somebody who holds the file, as `sqlite3` may.
@@ -165,6 +165,30 @@ impl FileStore {
         }
         step.commit().map_err(failed)?;
         Ok(written)
+    }
+
+    /// The settings that served, by endpoint and version.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read.
+    pub fn served(&self) -> Result<BTreeMap<(String, String), Value>, StoreError> {
+        self.read(served::all)
+    }
+
+    /// Keeps settings that served, but of versions that are gone.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be written; then none was kept.
+    pub fn keep_served(&self, all: &[Served]) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock();
+        let mut keep = || {
+            let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            all.iter().try_for_each(|one| served::keep(&step, one))?;
+            step.commit()
+        };
+        keep().map_err(|cause| self.failed(&cause))
     }
 
     /// Writes to the disk without changing anything, to see whether it can.
@@ -321,6 +345,9 @@ fn put(
             None
         }
     };
+    if kind == "Endpoint" {
+        served::forget(step, name, &change.act)?;
+    }
     if let Some(source) = &change.source {
         step.prepare_cached(
             "INSERT INTO applied (kind, name, source) VALUES (?1, ?2, ?3)

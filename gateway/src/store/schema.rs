@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// What brings an older file up, from version 0.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE resource (
         kind TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL,
@@ -29,6 +29,12 @@ const STEPS: [&str; 2] = [
     ALTER TABLE resource ADD COLUMN from_file INTEGER NOT NULL DEFAULT 0;
     UPDATE resource SET from_file = 1 WHERE source IS NOT NULL;
     ALTER TABLE resource DROP COLUMN source;
+",
+    "
+    CREATE TABLE served (
+        endpoint TEXT NOT NULL, version TEXT NOT NULL, settings TEXT NOT NULL,
+        PRIMARY KEY (endpoint, version)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::reconcile::candidate::{Candidate, Content, Trial, Wanted, unkept};
 use crate::reconcile::plugins::PluginFolder;
 use crate::reconcile::{Control, ControlError, RunningPlugin};
-use crate::resource::{self, Plugin, Problem, Set};
+use crate::resource::{self, AuthMode, Plugin, Problem, Set};
 use crate::store::{Latest, Stored};
 
 /// What files say.
@@ -266,6 +266,12 @@ impl Control {
             let of = revision(PLUGIN, &wanted.spec.name);
             self.keep_broken(wanted, folder, of, reason);
         }
+        let keyed = plan.whole.endpoints.iter();
+        let keyed = keyed.filter(|one| !matches!(one.auth.mode, AuthMode::None));
+        self.keys
+            .lock()
+            .make(keyed.map(|endpoint| &endpoint.name))
+            .map_err(|error| FilesError::Store(error.to_string()))?;
         for endpoint in plan.whole.endpoints {
             let name = endpoint.name.clone();
             let key = (ENDPOINT.to_owned(), name.to_string());

@@ -303,3 +303,46 @@ fn of_a_torn_file_what_is_whole_is_read() {
     // The file is as it was found.
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
+
+#[test]
+fn what_served_is_kept_for_as_long_as_its_version_is_there() {
+    let state = tempfile::tempdir().unwrap();
+    let store = FileStore::open(state.path(), KEPT).unwrap();
+    let versions = |names: &[&str]| {
+        let versions: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
+        json!({ "spec": { "versions": versions } })
+    };
+    let served = |version: &str, n: u32| Served {
+        endpoint: "iris".to_owned(),
+        version: version.to_owned(),
+        settings: json!({ "n": n }),
+    };
+    let kept = || -> Vec<(String, Value)> {
+        let all = store.served().unwrap();
+        all.into_iter()
+            .map(|((_, version), n)| (version, n["n"].clone()))
+            .collect()
+    };
+    let put = |names: &[&str]| write(&store, &change(Some(versions(names)), None)).unwrap();
+    // Of what is not there nothing is kept.
+    store.keep_served(&[served("blue", 1)]).unwrap();
+    assert_eq!(kept(), []);
+    put(&["blue", "green"]);
+    store
+        .keep_served(&[served("blue", 2), served("green", 3), served("gray", 4)])
+        .unwrap();
+    store.keep_served(&[served("blue", 5)]).unwrap();
+    assert_eq!(
+        kept(),
+        [
+            ("blue".to_owned(), json!(5)),
+            ("green".to_owned(), json!(3))
+        ]
+    );
+    put(&["blue"]);
+    put(&["blue", "green"]);
+    assert_eq!(kept(), [("blue".to_owned(), json!(5))]);
+    write(&store, &change(None, None)).unwrap();
+    put(&["blue"]);
+    assert_eq!(kept(), []);
+}
