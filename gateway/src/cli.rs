@@ -19,6 +19,7 @@ mod connect;
 pub mod delete;
 pub mod describe;
 pub mod diff;
+pub mod events;
 pub mod files;
 pub mod get;
 pub mod history;
@@ -29,10 +30,12 @@ pub mod logs;
 pub mod plan;
 pub mod plugin;
 mod row;
+pub mod set;
 pub mod status;
 mod table;
 mod tone;
 pub mod traffic;
+pub mod version;
 pub mod wait;
 
 pub use connect::To;
@@ -78,6 +81,9 @@ pub enum Verb {
     /// Shift traffic between versions.
     #[command(subcommand)]
     Traffic(traffic::Traffic),
+    /// Create, update and delete versions of an endpoint.
+    #[command(subcommand)]
+    Version(version::Version),
     /// Show the revisions of an endpoint.
     History(history::History),
     /// Make an endpoint what it was at a revision, or a plugin what it was before.
@@ -90,6 +96,8 @@ pub enum Verb {
     Plugin(plugin::Plugin),
     /// Show what an endpoint's replicas wrote.
     Logs(logs::Logs),
+    /// Show what happened: deployed, scaled, swapped, restarted, refused.
+    Events(events::Events),
     /// Show the gateway: listeners, endpoints, plugins, warnings.
     Status(status::Status),
     /// How many replicas a load needs.
@@ -243,12 +251,14 @@ async fn act(verb: Verb) -> Result<(), Failure> {
         Verb::Delete(delete) => delete.act().await,
         Verb::Wait(wait) => wait.act().await,
         Verb::Traffic(traffic) => traffic.act().await,
+        Verb::Version(version) => version.act().await,
         Verb::History(history) => history.act().await,
         Verb::Rollback(rollback) => rollback.act().await,
         Verb::Import(import) => import::import(&import),
         Verb::Keys(keys) => keys.act().await,
         Verb::Plugin(plugin) => plugin.act().await,
         Verb::Logs(logs) => logs.act().await,
+        Verb::Events(events) => events.act().await,
         Verb::Status(status) => status.act().await,
         Verb::Plan(plan) => plan.act().await,
     }

@@ -56,6 +56,8 @@ pub struct Call {
     pub token: Option<String>,
     /// The body with its type.
     pub content: Option<(&'static str, Bytes)>,
+    /// Sent as `If-None-Match: *`: only where nothing is there yet.
+    pub only_new: bool,
     /// For the whole answer; none: as long as it takes.
     pub timeout: Option<Duration>,
 }
@@ -153,6 +155,9 @@ impl Client {
             request = request
                 .header(http::header::CONTENT_TYPE, kind)
                 .body(content);
+        }
+        if call.only_new {
+            request = request.header(http::header::IF_NONE_MATCH, "*");
         }
         if let Some(timeout) = call.timeout {
             request = request.timeout(timeout);

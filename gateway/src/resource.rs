@@ -31,6 +31,7 @@ pub mod suggest;
 mod text;
 mod traffic;
 
+pub use absolute::absolute_version;
 pub use load::{
     Checked, Document, Set, check, check_one, check_values, checked, load, shipped, yaml,
 };

@@ -13,14 +13,16 @@ use serde_json::Value;
 
 use super::connect::Gateway;
 use super::files::Files;
+use super::kind::Named;
 use super::row::text;
+use super::wait::Patience;
 use super::{Failure, To, say, tell};
 use crate::resource::{Document, Problem, Source, located};
 
 /// `tidegate apply`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  tidegate apply -f iris.yaml
+  tidegate apply -f iris.yaml --wait --timeout 5m
   tidegate apply -f endpoints/ --prune --dry-run
   sed s/blue/green/ iris.yaml | tidegate apply -f -")]
 pub struct Apply {
@@ -32,6 +34,8 @@ pub struct Apply {
     /// Only check, on the gateway, and say what would be done.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     to: To,
 }
@@ -48,6 +52,18 @@ impl Apply {
         }
         if self.prune {
             prune(&gateway, &read.documents, self.dry_run, suffix).await?;
+        }
+        if self.patience.waits() {
+            let endpoints: Vec<Named> = read
+                .documents
+                .iter()
+                .filter(|document| document.kind == "Endpoint")
+                .map(|document| Named::Endpoint(document.name.clone()))
+                .collect();
+            self.patience.healthy(&gateway, &endpoints).await?;
+            for named in endpoints {
+                say(&format!("{named} is healthy"))?;
+            }
         }
         Ok(())
     }

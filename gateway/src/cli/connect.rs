@@ -98,6 +98,7 @@ impl Gateway {
             url: format!("{}{path}", self.url),
             token: Some(self.token.clone()),
             content: None,
+            only_new: false,
             timeout: Some(TIMEOUT),
         }
     }
@@ -149,6 +150,16 @@ impl Gateway {
         let call = Call {
             content,
             ..self.call(method, path)
+        };
+        self.json(call, path).await
+    }
+
+    /// Puts what must not be there yet.
+    pub(super) async fn create(&self, path: &str, content: Bytes) -> Result<Value, Failure> {
+        let call = Call {
+            content: Some(("application/json", content)),
+            only_new: true,
+            ..self.call(Method::PUT, path)
         };
         self.json(call, path).await
     }

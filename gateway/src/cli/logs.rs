@@ -63,14 +63,11 @@ async fn logs(gateway: &Gateway, logs: &Logs) -> Result<(), Failure> {
         query.join("&")
     );
     let mut stream = gateway.stream(&path).await?;
-    let mut lines = Lines {
-        follow: logs.follow,
-        rest: Vec::new(),
-    };
+    let mut pieces = Pieces::default();
     while let Some(piece) = stream.next().await.map_err(|error| gateway.failed(error))? {
-        lines.take(&piece)?;
+        print(&pieces.take(&piece), logs.follow)?;
     }
-    lines.take(b"\n")
+    print(&pieces.take(b"\n"), logs.follow)
 }
 
 /// The last lines of a version that are kept, oldest first.
@@ -87,19 +84,10 @@ pub(super) async fn tail(
     );
     let mut stream = gateway.stream(&path).await?;
     let mut kept = VecDeque::new();
-    let mut rest = Vec::new();
+    let mut pieces = Pieces::default();
     while let Some(piece) = stream.next().await.map_err(|error| gateway.failed(error))? {
-        rest.extend_from_slice(&piece);
-        if let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') {
-            let later = rest.split_off(end + 1);
-            let whole = std::mem::replace(&mut rest, later);
-            kept.extend(
-                whole
-                    .split(|byte| *byte == b'\n')
-                    .filter_map(|line| shown(line, false)),
-            );
-        }
-        rest.truncate(LINE_BYTES_MAX);
+        let lines = pieces.take(&piece);
+        kept.extend(lines.iter().filter_map(|line| shown(line, false)));
         let over = kept.len().saturating_sub(count);
         kept.drain(..over);
     }
@@ -107,30 +95,37 @@ pub(super) async fn tail(
 }
 
 /// Pieces of a body, put together to lines.
-struct Lines {
-    follow: bool,
-    rest: Vec<u8>,
+#[derive(Default)]
+pub(super) struct Pieces(Vec<u8>);
+
+impl Pieces {
+    /// The lines that are whole with this piece, without their ends. A line
+    /// beyond all measure is dropped.
+    pub(super) fn take(&mut self, piece: &[u8]) -> Vec<Vec<u8>> {
+        self.0.extend_from_slice(piece);
+        let Some(end) = self.0.iter().rposition(|byte| *byte == b'\n') else {
+            if self.0.len() > LINE_BYTES_MAX {
+                self.0.clear();
+            }
+            return Vec::new();
+        };
+        let later = self.0.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.0, later);
+        whole
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect()
+    }
 }
 
-impl Lines {
-    fn take(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        self.rest.extend_from_slice(piece);
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
-            if self.rest.len() > LINE_BYTES_MAX {
-                self.rest.clear();
-            }
-            return Ok(());
-        };
-        let later = self.rest.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.rest, later);
-        let mut stdout = io::stdout().lock();
-        for line in whole.split(|byte| *byte == b'\n') {
-            if let Some(line) = shown(line, self.follow) {
-                writeln!(stdout, "{line}")?;
-            }
+fn print(lines: &[Vec<u8>], follow: bool) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    for line in lines {
+        if let Some(line) = shown(line, follow) {
+            writeln!(stdout, "{line}")?;
         }
-        Ok(stdout.flush()?)
     }
+    Ok(stdout.flush()?)
 }
 
 /// A line for the terminal; none for what is not data.

@@ -1,11 +1,13 @@
 //! `tidegate wait`: until a resource is healthy, or gone.
 //!
 //! Tells on standard error what it waits for whenever that changes, and ends
-//! early where waiting longer is of no use. Called by `cli`.
+//! early where waiting longer is of no use. Called by `cli`, and by the verbs that
+//! take `--wait`.
 
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use futures_util::future::try_join_all;
 use serde_json::Value;
 
 use super::connect::Gateway;
@@ -66,53 +68,90 @@ enum Seen {
 impl Wait {
     pub(super) async fn act(&self) -> Result<(), Failure> {
         let named = self.object.named()?;
-        let endpoint = match &named {
-            Named::Endpoint(name) | Named::Version(name, _) => name,
-            Named::Plugin(_) => {
-                return Err(Failure::Usage(
-                    "a plugin is never on its way: a swap has happened when it ends".to_owned(),
-                ));
-            }
-        };
-        let path = format!("/v1/endpoints/{endpoint}");
         let gateway = Gateway::find(&self.object.to)?;
-        let until = Instant::now() + self.timeout.duration();
-        let mut told = String::new();
-        loop {
-            let found = match self.state {
-                Wanted::Deleted => gateway.get_if_there(&path).await?,
-                Wanted::Healthy => Some(gateway.get(&path).await?),
-            };
-            match look(&named, found.as_ref(), self.state)? {
-                Seen::Done => return say(&format!("{named} is {}", self.word())),
-                Seen::Failed(why, versions) => {
-                    for version in versions {
-                        last_lines(&gateway, endpoint, &version).await;
-                    }
-                    return Err(Failure::Refused(format!("{named} failed: {why}")));
-                }
-                Seen::NotYet(now) if now != told => {
-                    super::complain(&format!("{named} is {now}"));
-                    told = now;
-                }
-                Seen::NotYet(_) => {}
-            }
-            if Instant::now() >= until {
-                return Err(Failure::TimedOut(format!(
-                    "{named} is not {} after {}: it is {told}",
-                    self.word(),
-                    self.timeout
-                )));
-            }
-            tokio::time::sleep(LOOK).await;
+        until(&gateway, &named, self.state, self.timeout).await?;
+        say(&format!("{named} is {}", self.state.word()))
+    }
+}
+
+impl Wanted {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Deleted => "gone",
         }
     }
+}
 
-    const fn word(&self) -> &'static str {
-        match self.state {
-            Wanted::Healthy => "healthy",
-            Wanted::Deleted => "gone",
+/// Whether and how long a verb that changes something waits for it.
+#[derive(Debug, Clone, Args)]
+pub struct Patience {
+    /// Then wait until it is healthy; end early where it fails.
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+    /// How long to wait; then exit code 4.
+    #[arg(long, default_value = "60s", requires = "wait", value_parser = Interval::parse)]
+    timeout: Interval,
+}
+
+impl Patience {
+    /// Whether to wait at all.
+    pub(super) const fn waits(&self) -> bool {
+        self.wait
+    }
+
+    /// Waits for all of these at once; the first that fails ends it.
+    pub(super) async fn healthy(&self, gateway: &Gateway, all: &[Named]) -> Result<(), Failure> {
+        let each = |named| until(gateway, named, Wanted::Healthy, self.timeout);
+        try_join_all(all.iter().map(each)).await.map(drop)
+    }
+}
+
+/// Waits until one is what is wanted. Says on standard error what it is
+/// meanwhile, whenever that changes.
+async fn until(
+    gateway: &Gateway,
+    named: &Named,
+    wanted: Wanted,
+    timeout: Interval,
+) -> Result<(), Failure> {
+    let endpoint = match named {
+        Named::Endpoint(name) | Named::Version(name, _) => name,
+        Named::Plugin(_) => {
+            return Err(Failure::Usage(
+                "a plugin is never on its way: a swap has happened when it ends".to_owned(),
+            ));
         }
+    };
+    let path = format!("/v1/endpoints/{endpoint}");
+    let until = Instant::now() + timeout.duration();
+    let mut told = String::new();
+    loop {
+        let found = match wanted {
+            Wanted::Deleted => gateway.get_if_there(&path).await?,
+            Wanted::Healthy => Some(gateway.get(&path).await?),
+        };
+        match look(named, found.as_ref(), wanted)? {
+            Seen::Done => return Ok(()),
+            Seen::Failed(why, versions) => {
+                for version in versions {
+                    last_lines(gateway, endpoint, &version).await;
+                }
+                return Err(Failure::Refused(format!("{named} failed: {why}")));
+            }
+            Seen::NotYet(now) if now != told => {
+                super::complain(&format!("{named} is {now}"));
+                told = now;
+            }
+            Seen::NotYet(_) => {}
+        }
+        if Instant::now() >= until {
+            return Err(Failure::TimedOut(format!(
+                "{named} is not {} after {timeout}: it is {told}",
+                wanted.word()
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

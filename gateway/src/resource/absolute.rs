@@ -1,7 +1,8 @@
 //! Makes the paths in a resource absolute, so that it means the same wherever
 //! it is kept or sent.
 //!
-//! Knows which keys are paths and nothing else of them. Called by `load`.
+//! Knows which keys are paths and nothing else of them. Called by `load`, and by
+//! `cli` for a single version.
 
 use std::path::Path;
 
@@ -23,9 +24,14 @@ pub(super) fn absolute(resource: &mut Value, base: &Path) {
                 .entry("dir")
                 .or_insert_with(|| Value::String(String::new()));
         }
-        for pointer in RUNTIME_PATHS {
-            path(version, pointer, base);
-        }
+        absolute_version(version, base);
+    }
+}
+
+/// Makes the paths of one version absolute from `base`; what is left out stays so.
+pub fn absolute_version(version: &mut Value, base: &Path) {
+    for pointer in RUNTIME_PATHS {
+        path(version, pointer, base);
     }
 }
 
