@@ -30,7 +30,11 @@ pub mod logs;
 pub mod plan;
 pub mod plugin;
 mod row;
+<<<<<<< HEAD
 pub mod set;
+=======
+pub mod schema;
+>>>>>>> ce0c563 (Print the JSON Schema of resource files)
 pub mod status;
 mod table;
 mod tone;
@@ -66,6 +70,8 @@ pub enum Verb {
     Run(Run),
     /// Check files and tell every problem.
     Check(files::Check),
+    /// Print the JSON Schema of resource files, for editors.
+    Schema(schema::Schema),
     /// List endpoints, versions or plugins, or show one.
     Get(get::Get),
     /// Tell all about one endpoint, version or plugin.
@@ -244,6 +250,7 @@ async fn act(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Run(_) => Err(Failure::Usage("run is not a verb of the client".to_owned())),
         Verb::Check(check) => check.act(),
+        Verb::Schema(schema) => schema.act(),
         Verb::Get(get) => get.act().await,
         Verb::Describe(describe) => describe.act().await,
         Verb::Apply(apply) => apply.act().await,

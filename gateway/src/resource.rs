@@ -27,6 +27,7 @@ mod plugin;
 pub mod problem;
 pub mod raw;
 mod read;
+pub mod schema;
 pub mod suggest;
 mod text;
 mod traffic;

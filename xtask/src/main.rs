@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo | test | ci | bench | sim | soak | setup`.
+//! The project's own commands: `cargo xtask demo | test | ci | bench | sim | docs | soak | setup`.
 //!
 //! Orchestrates cargo, pip, apt-get and the real `tidegate` binary; holds no
 //! product logic and links nothing of the gateway. Called by people and by
@@ -11,6 +11,7 @@
 mod bench;
 mod ci;
 mod demo;
+mod docs;
 mod run;
 mod setup;
 mod sim;
@@ -56,6 +57,8 @@ enum Command {
     },
     /// Simulates scaling in virtual time; writes the figures of docs/scaling.md
     Sim,
+    /// Writes the generated files of docs/ (schemas)
+    Docs,
     /// Installs what tests and demo need, and nothing else
     Setup,
 }
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::ci(),
         Command::Bench { seconds, only } => bench::bench(seconds, only.as_deref()),
         Command::Sim => sim::sim(),
+        Command::Docs => docs::docs(),
         Command::Setup => test::setup(),
     };
     match done {

@@ -23,7 +23,8 @@ use crate::resource::{Endpoint, GatewayConfig, Plugin};
 
 /// The one version of the resources' format.
 pub const API_VERSION: &str = "tidegate.dev/v1alpha1";
-const KINDS: [&str; 3] = ["GatewayConfig", "Plugin", "Endpoint"];
+/// The kinds of resources.
+pub const KINDS: [&str; 3] = ["GatewayConfig", "Plugin", "Endpoint"];
 
 /// Everything that some files say, checked one by one and against each other.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -3,13 +3,16 @@
 //!
 //! All keys may be left out here, so that `check` can tell every missing one.
 //! A key of a later issue is `Later`: `check` refuses it by name unless it
-//! has its default. Documentation and JSON schema are generated from these
-//! types, so a doc comment here is what users read.
+//! has its default (`x-later`). Documentation and JSON schema are generated from
+//! these types, so a doc comment here is what users read; defaults and limits stand
+//! in the attributes, and a test compares them with what `check` does.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::name::Name;
 
 pub mod endpoint;
 pub mod gateway;
@@ -23,25 +26,31 @@ pub type Later = Option<serde_json::Value>;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Resource<S> {
     /// Always `tidegate.dev/v1alpha1`.
+    #[schemars(required)]
     pub api_version: Option<String>,
     /// `GatewayConfig`, `Plugin` or `Endpoint`.
+    #[schemars(required)]
     pub kind: Option<String>,
     /// Its name and labels.
     pub metadata: Option<Metadata>,
     /// What it should be.
     pub spec: Option<S>,
     /// What it is; written by the gateway, ignored in a file.
+    #[schemars(extend("readOnly" = true))]
     pub status: Later,
 }
 
 /// Name and labels of a resource.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
-    /// 3 to 32 lower-case letters, digits and `-`, a letter first, no `-` last.
+    /// Its name, unique among its kind.
+    #[schemars(with = "Option<Name>")]
     pub name: Option<String>,
     /// For people.
     pub labels: Option<BTreeMap<String, String>>,
-    /// Written by the gateway, ignored in a file.
+    /// Its revision in the history. Written by the gateway, ignored in a file; a body
+    /// over the admin API with another than the current one is 409.
+    #[schemars(extend("readOnly" = true))]
     pub revision: Later,
 }

@@ -82,25 +82,35 @@ macro_rules! quantity {
 quantity!(Interval, "a duration, as in 500ms", {
     "type": "string",
     "description": "A duration: a whole number and ms, s, m, h or d.",
-    "pattern": "^[0-9]+(ms|s|m|h|d)$"
+    "pattern": "^[0-9]+(ms|s|m|h|d)$",
+    "x-unit": "duration"
 });
 quantity!(Size, "a size, as in 64Ki", {
     "type": ["string", "integer"],
     "description": "A number of bytes, or one with Ki, Mi, Gi or Ti.",
     "pattern": "^[0-9]+([KMGT]i)?$",
-    "minimum": 0
+    "minimum": 0,
+    "x-unit": "size"
 });
 quantity!(Percent, "a percentage: 0 to 100, with at most two decimals", {
-    "type": "number",
+    "type": ["number", "string"],
     "description": "Percent, with at most two decimals.",
+    "pattern": "^[0-9]+(\\.[0-9]+)?$",
     "minimum": 0,
-    "maximum": 100
+    "maximum": 100,
+    "x-unit": "percent"
 });
 quantity!(Cpu, "a quantity, as in 100m or 0.5", {
     "type": ["string", "number"],
-    "description": "CPU as a Kubernetes quantity."
+    "description": "CPU as a Kubernetes quantity.",
+    "pattern": "^[0-9]+(\\.[0-9]*)?([numkMGTPE]|[KMGTPE]i)?$",
+    "minimum": 0,
+    "x-unit": "cpu"
 });
 quantity!(Memory, "a quantity, as in 500M or 1Gi", {
     "type": ["string", "number"],
-    "description": "Memory as a Kubernetes quantity."
+    "description": "Memory as a Kubernetes quantity.",
+    "pattern": "^[0-9]+(\\.[0-9]*)?([numkMGTPE]|[KMGTPE]i)?$",
+    "minimum": 0,
+    "x-unit": "memory"
 });

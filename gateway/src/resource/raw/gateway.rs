@@ -10,25 +10,32 @@ use crate::units::{Interval, Size};
 
 /// The gateway itself. At most one; without it all defaults.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GatewaySpec {
-    /// Worker threads; 0 (default): one per core.
+    /// Worker threads; 0: one per core.
+    #[schemars(range(min = 0, max = 1024), extend("default" = 0))]
     pub threads: Option<u64>,
-    /// Where callers connect. Default: one, `https` on 0.0.0.0:8443.
+    /// Where callers connect.
+    #[schemars(length(min = 1), extend("default" = [{ "name": "https", "address": "0.0.0.0:8443" }]))]
     pub listeners: Option<Vec<Listener>>,
     /// Where administrators connect.
     pub admin: Option<Admin>,
     /// Everything a caller or a replica could grow.
     pub limits: Option<Limits>,
-    /// Networks whose forwarded headers are believed.
+    /// Networks whose `x-forwarded-*` and `forwarded` headers are believed, as in
+    /// `10.0.0.0/8`.
+    #[schemars(extend("default" = []))]
     pub trusted_proxies: Option<Vec<String>>,
-    /// Comes with a later version.
+    /// Secrets by name, for sinks and plugins. Comes with a later version.
+    #[schemars(extend("x-later" = []))]
     pub secrets: Later,
-    /// Comes with a later version.
+    /// Rates by name, from which policies take. Comes with a later version.
+    #[schemars(extend("x-later" = []))]
     pub limiters: Later,
-    /// Where collected data goes; other than the default comes with a later version.
+    /// Where collected data goes.
     pub collect: Option<Collect>,
-    /// Comes with a later version.
+    /// Traces, metrics and logs over OTLP. Comes with a later version.
+    #[schemars(extend("x-later" = { "otlp": null }))]
     pub telemetry: Later,
     /// One line per exchange.
     pub access_log: Option<AccessLog>,
@@ -38,43 +45,53 @@ pub struct GatewaySpec {
 
 /// What is kept of the resources.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Store {
     /// Revisions of each resource that are kept for `history` and `rollback`, the
     /// current one included. Fewer than before takes effect at a resource's next
-    /// change. Default: 100.
+    /// change.
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 100))]
     pub revisions: Option<u64>,
 }
 
 /// One scoring listener.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Listener {
-    /// Its name, unique in the gateway.
+    /// Its name, unique in the gateway: 1 to 32 lower-case letters, digits and `-`.
+    #[schemars(required, regex(pattern = "^[-a-z0-9]{1,32}$"))]
     pub name: Option<String>,
-    /// Where it binds; port 0 takes a free one.
+    /// Where it binds, `ADDRESS:PORT`; port 0 takes a free one.
+    #[schemars(required, regex(pattern = ":[0-9]+$"))]
     pub address: Option<String>,
     /// How it is secured.
     pub tls: Option<ListenerTls>,
-    /// Comes with a later version.
+    /// Whether plain HTTP is answered with the address of HTTPS. Comes with a later
+    /// version.
+    #[schemars(extend("x-later" = false))]
     pub redirect_to_https: Later,
 }
 
 /// How a listener is secured.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListenerTls {
-    /// Default: `certificates` where there are some, else `development`.
+    /// Where its certificates come from.
+    #[schemars(extend("x-default" = "`certificates` where there are some, else `development`"))]
     pub mode: Option<TlsMode>,
-    /// By SNI; the first is the default.
+    /// Chosen by the host that the caller names (SNI); the first is for the others.
     pub certificates: Option<Vec<CertificateFiles>>,
-    /// Default: `modern`.
+    /// Which protocol versions and suites it takes.
+    #[schemars(extend("default" = "modern"))]
     pub policy: Option<TlsPolicy>,
-    /// Other than `{ mode: none }` comes with a later version.
+    /// Certificates of callers. Comes with a later version.
+    #[schemars(extend("x-later" = { "mode": "none" }))]
     pub client_auth: Later,
-    /// Comes with a later version.
+    /// Where certificates are ordered. Comes with a later version.
+    #[schemars(extend("x-later" = null))]
     pub acme: Later,
-    /// Comes with a later version.
+    /// How long browsers are told to come by HTTPS only. Comes with a later version.
+    #[schemars(extend("x-later" = null))]
     pub hsts: Later,
 }
 
@@ -102,35 +119,44 @@ pub enum TlsPolicy {
     Compatible,
 }
 
-/// A certificate chain and its key, in PEM.
+/// A certificate chain and its key, in PEM. Read again within 2 s when the files
+/// change; where they are broken then, the old one stays.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CertificateFiles {
-    /// The chain.
+    /// The chain. A relative path starts at the file's folder.
+    #[schemars(required)]
     pub cert_file: Option<String>,
-    /// The key.
+    /// The key. A relative path starts at the file's folder.
+    #[schemars(required)]
     pub key_file: Option<String>,
 }
 
 /// Where administrators connect.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Admin {
-    /// Default: 127.0.0.1:9443.
+    /// Where it binds, `ADDRESS:PORT`; port 0 takes a free one. Off loopback it needs
+    /// `tls`.
+    #[schemars(regex(pattern = ":[0-9]+$"), extend("default" = "127.0.0.1:9443"))]
     pub address: Option<String>,
-    /// Required off loopback.
+    /// How it is secured; required off loopback.
     pub tls: Option<AdminTls>,
-    /// Whether resources that name commands or files are taken off loopback.
+    /// Whether resources that name commands or files of the machine are taken off
+    /// loopback too.
+    #[schemars(extend("default" = false))]
     pub allow_local: Option<bool>,
 }
 
 /// How the admin API is secured.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AdminTls {
-    /// `none` (default) or `certificates`.
+    /// Whether it has a certificate.
+    #[schemars(extend("default" = "none"))]
     pub mode: Option<AdminTlsMode>,
     /// Exactly one, where the mode is `certificates`.
+    #[schemars(length(max = 1))]
     pub certificates: Option<Vec<CertificateFiles>>,
 }
 
@@ -146,55 +172,79 @@ pub enum AdminTlsMode {
 
 /// Everything a caller or a replica could grow.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    /// Connections over all listeners; then accepting stops. Default: 10000.
+    /// Connections over all listeners; past it none is accepted until one ends.
+    #[schemars(range(min = 1, max = 10_000_000), extend("default" = 10_000))]
     pub connections: Option<u64>,
-    /// From accept to the end of the TLS handshake. Default: 10s.
+    /// From accept to the end of the TLS handshake.
+    #[schemars(extend("default" = "10s", "x-minimum" = "1ms", "x-maximum" = "1d"))]
     pub tls_handshake_timeout: Option<Interval>,
-    /// From the first byte of a head to its end. Default: 10s.
+    /// From the first byte of a head to its end.
+    #[schemars(extend("default" = "10s", "x-minimum" = "1ms", "x-maximum" = "1d"))]
     pub head_timeout: Option<Interval>,
-    /// Bytes of a head. Default: 64Ki.
+    /// Bytes of a head; past it 431.
+    #[schemars(extend("default" = "64Ki", "x-minimum" = "8Ki", "x-maximum" = "1Mi"))]
     pub head_bytes: Option<Size>,
-    /// Fields of a head. Default: 100.
+    /// Fields of a head; past it 431.
+    #[schemars(range(min = 1, max = 1_000), extend("default" = 100))]
     pub head_fields: Option<u64>,
-    /// Bytes of a target. Default: 8Ki.
+    /// Bytes of a target, at most `headBytes`; past it 414.
+    #[schemars(extend("default" = "8Ki", "x-minimum" = "256", "x-maximum" = "64Ki"))]
     pub target_bytes: Option<Size>,
-    /// The caller sends no awaited byte (408), or takes none that is there. Default: 30s.
+    /// How long a caller may send no awaited byte of its body (408), or take none of
+    /// an answer (broken off).
+    #[schemars(extend("default" = "30s", "x-minimum" = "1ms", "x-maximum" = "1d"))]
     pub body_idle_timeout: Option<Interval>,
-    /// A caller's connection without an exchange. Default: 60s.
+    /// How long a caller's connection is kept without an exchange.
+    #[schemars(extend("default" = "60s", "x-minimum" = "1ms", "x-maximum" = "1d"))]
     pub idle_timeout: Option<Interval>,
-    /// HTTP/2 streams of one connection. Default: 100.
+    /// HTTP/2 streams of one connection at a time.
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 100))]
     pub streams_per_connection: Option<u64>,
-    /// An unused connection to a replica. Default: 1s.
+    /// How long an unused connection to a replica is kept. Below what the model server
+    /// keeps one, or requests meet a closed one.
+    #[schemars(extend("default" = "1s", "x-minimum" = "0s", "x-maximum" = "1d"))]
     pub upstream_idle: Option<Interval>,
-    /// What the process may use; past it no exchange begins (503), and a head that does
-    /// not come whole ends its connection. 0: 80 % of what the machine or its group
-    /// allows. Default: 0.
+    /// What the process may use, at least 64Mi; past it no exchange begins (503), and a
+    /// head that does not come whole ends its connection. 0: 80 % of what the machine
+    /// or its group allows.
+    #[schemars(extend("default" = 0))]
     pub memory: Option<Size>,
-    /// On SIGTERM, and for a replica that is being removed. Default: 30s.
+    /// How long what runs may take to end: on SIGTERM, and on a replica that is being
+    /// removed.
+    #[schemars(extend("default" = "30s", "x-minimum" = "0s", "x-maximum" = "1d"))]
     pub drain: Option<Interval>,
 }
 
 /// Where collected data goes.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Collect {
-    /// Other than the default comes with a later version.
+    /// The log on disk, before delivery. Other than the default comes with a later
+    /// version.
+    #[schemars(extend("x-later" = { "bytes": "1Gi", "whenFull": "dropNewest" }))]
     pub spool: Later,
-    /// Other than the default comes with a later version.
+    /// Where and how it is delivered. Other than the default comes with a later version.
+    #[schemars(extend("x-later" = [{
+        "name": "default", "format": "cloudevents", "url": null,
+        "roll": { "every": "1m", "bytes": "64Mi" },
+    }]))]
     pub sinks: Later,
-    /// Comes with a later version.
+    /// Where the v2 collector of Azure ML posts to. Comes with a later version.
+    #[schemars(extend("x-later" = { "address": null }))]
     pub door: Later,
 }
 
 /// One line per exchange.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessLog {
-    /// `json` (default); `common` comes with a later version.
+    /// How a line is written.
+    #[schemars(extend("default" = "json"))]
     pub format: Option<AccessLogFormat>,
-    /// `stdout` (default), `stderr`, `none`, or the path of a file, rotated by size.
+    /// `stdout`, `stderr`, `none`, or the path of a file, rotated by size.
+    #[schemars(extend("default" = "stdout"))]
     pub to: Option<String>,
 }
 
