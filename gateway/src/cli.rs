@@ -30,11 +30,8 @@ pub mod logs;
 pub mod plan;
 pub mod plugin;
 mod row;
-<<<<<<< HEAD
-pub mod set;
-=======
 pub mod schema;
->>>>>>> ce0c563 (Print the JSON Schema of resource files)
+pub mod set;
 pub mod status;
 mod table;
 mod tone;
