@@ -20,6 +20,7 @@ use crate::units::Percent;
 mod absolute;
 mod check;
 mod defaults;
+pub mod json;
 pub mod load;
 mod locate;
 pub mod node;

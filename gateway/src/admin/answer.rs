@@ -65,6 +65,18 @@ impl Refusal {
         self
     }
 
+    /// With everything that is wrong.
+    pub(super) fn of(mut self, problems: Vec<Problem>) -> Self {
+        self.problems = problems;
+        self
+    }
+
+    /// With its problems changed, as to where they stand.
+    pub(super) fn each(mut self, change: impl FnMut(Problem) -> Problem) -> Self {
+        self.problems = self.problems.into_iter().map(change).collect();
+        self
+    }
+
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
@@ -92,13 +104,12 @@ impl From<ControlError> for Refusal {
             ControlError::Problems(problems) => {
                 let count = problems.len();
                 let word = if count == 1 { "problem" } else { "problems" };
-                let mut refusal = Self::new(
+                Self::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
                     "invalid",
                     format!("{count} {word}"),
-                );
-                refusal.problems = problems;
-                refusal
+                )
+                .of(problems)
             }
             ControlError::Refused(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", detail)

@@ -14,10 +14,12 @@ use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::answer::Refusal;
 use super::row::Takes;
+use crate::resource;
 
 /// Largest JSON body; the ones of today have a digest in them.
 const JSON_BYTES_MAX: usize = 64 << 10;
@@ -95,6 +97,29 @@ pub(super) async fn read(
         check_type(headers, wanted)?;
     }
     Ok(content)
+}
+
+/// A body as JSON; where it is none, or has a key twice, every place of it.
+pub(super) fn json<T: DeserializeOwned>(content: &[u8]) -> Result<T, Refusal> {
+    if let Err(problems) = resource::json::strict(content) {
+        let first = problems.first().map(|one| {
+            let at = if one.path.is_empty() { "" } else { ": " };
+            let (path, message) = (&one.path, &one.message);
+            let place = format!("line {}, column {}", one.line, one.column);
+            format!("the body: {path}{at}{message}, at {place}")
+        });
+        return Err(Refusal::malformed(first.unwrap_or_default()).of(problems));
+    }
+    serde_json::from_slice(content)
+        .map_err(|error| Refusal::malformed(format!("the body: {error}")))
+}
+
+/// [`json`] where no body is the default.
+pub(super) fn json_or_default<T: Default + DeserializeOwned>(content: &[u8]) -> Result<T, Refusal> {
+    if content.is_empty() {
+        return Ok(T::default());
+    }
+    json(content)
 }
 
 async fn collect(mut incoming: Incoming, limit: usize) -> Result<Bytes, Refusal> {

@@ -12,11 +12,12 @@ use serde_json::{Map, Value};
 
 use super::Api;
 use super::answer::{Refusal, json, whole};
-use super::body::Body;
+use super::body::{self, Body};
 use super::handlers::Call;
 use super::routes::Action;
 use crate::reconcile::Manner;
 use crate::reconcile::status::Written;
+use crate::resource::{self, Problem};
 
 /// What a rollback of an endpoint takes.
 #[derive(Deserialize, JsonSchema)]
@@ -29,49 +30,111 @@ pub(super) struct To {
 
 /// Does what a row does.
 pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Response<Body>, Refusal> {
-    let control = &api.control;
-    let (name, version) = (call.name.as_str(), call.version.as_str());
-    let manner = Manner {
+    let manner = manner(&call)?;
+    let written = write(api, action, &call, manner).await;
+    match written.map_err(|refusal| placed(api, action, &call, refusal))? {
+        Some(written) => shown(api, &call, &written, manner.dry_run),
+        None => Ok(whole(StatusCode::NO_CONTENT, "application/json", "")),
+    }
+}
+
+/// What `If-Match`, `If-None-Match` and `dryRun` ask for.
+pub(super) fn manner(call: &Call) -> Result<Manner, Refusal> {
+    Ok(Manner {
         expected: expected(&call.head.headers)?,
         dry_run: call.query.flag("dryRun")?,
-    };
+    })
+}
+
+/// None where it was taken away.
+async fn write(
+    api: &Api,
+    action: Action,
+    call: &Call,
+    manner: Manner,
+) -> Result<Option<Written>, Refusal> {
+    let control = &api.control;
+    let (name, version) = (call.name.as_str(), call.version.as_str());
     let written = match action {
         Action::PutEndpoint => {
-            let document = local(api, parsed(&call.content)?)?;
+            let document = local(api, body::json(&call.content)?)?;
             control
                 .put_endpoint(name, document, manner, "applied")
                 .await?
         }
         Action::PatchEndpoint => {
-            let patch = local(api, parsed(&call.content)?)?;
+            let patch = local(api, body::json(&call.content)?)?;
             control.patch_endpoint(name, &patch, manner).await?
         }
         Action::PutTraffic => {
-            let shares: Map<String, Value> = parsed(&call.content)?;
+            let shares: Map<String, Value> = body::json(&call.content)?;
             control.put_traffic(name, &shares, manner).await?
         }
         Action::RollbackEndpoint => {
-            let To { to } = parsed(&call.content)?;
+            let To { to } = body::json(&call.content)?;
             control.rollback_endpoint(name, to, manner).await?
         }
         Action::PutVersion => {
-            let body = local_version(api, parsed(&call.content)?)?;
+            let body = local_version(api, body::json(&call.content)?)?;
             control.put_version(name, version, body, manner).await?
         }
         Action::PatchVersion => {
-            let patch = local_version(api, parsed(&call.content)?)?;
+            let patch = local_version(api, body::json(&call.content)?)?;
             control.patch_version(name, version, &patch, manner).await?
         }
         Action::DeleteVersion => {
             control.delete_version(name, version, manner).await?;
-            return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
+            return Ok(None);
         }
         _ => {
             control.delete_endpoint(name, manner).await?;
-            return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
+            return Ok(None);
         }
     };
-    shown(api, &call, &written, manner.dry_run)
+    Ok(Some(written))
+}
+
+/// A refusal whose problems stand where the caller's own body has them; those
+/// that it does not have stand nowhere.
+fn placed(api: &Api, action: Action, call: &Call, refusal: Refusal) -> Refusal {
+    let of_versions = matches!(
+        action,
+        Action::PutVersion | Action::PatchVersion | Action::PutTraffic
+    );
+    let known = if of_versions {
+        let shares = api.control.versions(&call.name);
+        shares.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let content = &call.content;
+    refusal.each(|problem| match action {
+        _ if problem.line > 0 => problem,
+        // Their bodies are no part of the resource.
+        Action::RollbackEndpoint | Action::DeleteEndpoint | Action::DeleteVersion => problem,
+        Action::PutVersion | Action::PatchVersion => {
+            let found = known.iter().position(|one| *one == call.version);
+            let root = format!("spec.versions[{}]", found.unwrap_or(known.len()));
+            resource::json::placed(content, &root, problem)
+        }
+        Action::PutTraffic => {
+            let share = known
+                .iter()
+                .enumerate()
+                .find(|(index, _)| problem.path == format!("spec.versions[{index}].traffic"));
+            let path = share.map_or("", |(_, name)| name.as_str());
+            let inner = Problem {
+                path: path.to_owned(),
+                ..problem.clone()
+            };
+            let found = resource::json::placed(content, "", inner);
+            Problem {
+                path: problem.path,
+                ..found
+            }
+        }
+        _ => resource::json::placed(content, "", problem),
+    })
 }
 
 /// Does what a row about a plugin's resource does.
@@ -82,18 +145,16 @@ pub(super) async fn act_on_plugin(
 ) -> Result<Response<Body>, Refusal> {
     let control = &api.control;
     let name = call.name.as_str();
-    let manner = Manner {
-        expected: expected(&call.head.headers)?,
-        dry_run: call.query.flag("dryRun")?,
-    };
+    let manner = manner(&call)?;
     if action == Action::DeletePlugin {
         control.delete_plugin(name, manner).await?;
         return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
     }
-    let document: Value = parsed(&call.content)?;
+    let document: Value = body::json(&call.content)?;
     let file = document.pointer("/spec/source/file");
     only_local(api, file.is_some_and(|file| !file.is_null()))?;
-    let written = control.put_plugin(name, document, manner).await?;
+    let written = control.put_plugin(name, document, manner).await;
+    let written = written.map_err(|error| placed(api, action, &call, error.into()))?;
     let status = if written.created {
         StatusCode::CREATED
     } else {
@@ -139,11 +200,6 @@ fn shown(
         json(status, &api.control.version(&call.name, &call.version)?)?
     };
     Ok(tagged(response, written.revision))
-}
-
-fn parsed<T: for<'de> Deserialize<'de>>(content: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(content)
-        .map_err(|error| Refusal::malformed(format!("the body: {error}")))
 }
 
 /// Refuses what names a command or a file of the machine, where the API can be

@@ -12,12 +12,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{Refusal, json, whole};
-use super::body::Body;
+use super::body::{Body, json_or_default};
 use super::query::Query;
 use super::routes::Action;
 use super::{Api, changes, openapi, page, streams};
 use crate::name::Name;
-use crate::reconcile::Manner;
 use crate::runtime::LogQuery;
 use crate::units::Interval;
 
@@ -71,17 +70,17 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         Action::PluginHistory => page::history(&control.plugin_history(name)?, &call.query),
         Action::PushPlugin => push(api, name, call.content).await,
         Action::SwapPlugin => {
-            let wanted: Swap = body(&call.content)?;
-            json(
-                StatusCode::OK,
-                &control.swap(name, wanted.digest.as_deref()).await?,
-            )
+            let wanted: Swap = json_or_default(&call.content)?;
+            let manner = changes::manner(&call)?;
+            let done = control.swap(name, wanted.digest.as_deref(), manner).await?;
+            json(StatusCode::OK, &done)
         }
         Action::RollbackPlugin => {
-            let RollbackPlugin { to } = body(&call.content)?;
+            let RollbackPlugin { to } = json_or_default(&call.content)?;
+            let manner = changes::manner(&call)?;
             let done = match to {
-                None => control.rollback(name).await?,
-                Some(to) => control.rollback_plugin(name, to, Manner::default()).await?,
+                None => control.rollback(name, manner).await?,
+                Some(to) => control.rollback_plugin(name, to, manner).await?,
             };
             json(StatusCode::OK, &done)
         }
@@ -105,15 +104,6 @@ pub(super) struct RollbackPlugin {
     /// A revision, as the history has it; none: the content before.
     #[serde(default)]
     to: Option<u64>,
-}
-
-/// The body as JSON; none is the default.
-fn body<T: Default + for<'de> Deserialize<'de>>(content: &[u8]) -> Result<T, Refusal> {
-    if content.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(content)
-        .map_err(|error| Refusal::malformed(format!("the body: {error}")))
 }
 
 fn ready(api: &Api) -> Response<Body> {

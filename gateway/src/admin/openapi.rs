@@ -13,8 +13,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::answer::Document;
+use super::routes::Action;
 use super::routes::TABLE;
-use super::row::{Gives, Route, SchemaOf, Takes};
+use super::row::{Gives, Route, SchemaOf};
 use super::schemas;
 
 const JSON: &str = "application/json";
@@ -91,8 +92,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         fields.insert("security".to_owned(), json!([]));
     }
     if let (Some(media_type), Some(asks)) = (route.body.media_type(), route.asks) {
-        // An empty body is an empty object; where keys are needed, it is refused.
-        let required = route.body != Takes::Json || route.changes();
+        let required = !matches!(route.action, Action::SwapPlugin | Action::RollbackPlugin);
         let body = json!({
             "required": required,
             "content": { media_type: { "schema": asks(generator) } },
@@ -319,6 +319,7 @@ fn title(status: u16) -> &'static str {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::row::Takes;
     use super::*;
 
     #[test]

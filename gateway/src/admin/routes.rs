@@ -295,7 +295,7 @@ pub(super) static TABLE: [Route; 30] = [
         "Another content takes over; without a digest the newest",
     )
     .takes(Takes::Json, schemas::of::<Swap>)
-    .refuses(&[409, 503]),
+    .query(CHANGE),
     post(
         "/v1/plugins/{name}/rollback",
         Action::RollbackPlugin,
@@ -303,7 +303,7 @@ pub(super) static TABLE: [Route; 30] = [
         "The content before takes over, or what a revision had",
     )
     .takes(Takes::Json, schemas::of::<RollbackPlugin>)
-    .refuses(&[409, 503]),
+    .query(CHANGE),
     get(
         "/v1/events",
         Action::Events,

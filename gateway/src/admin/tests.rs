@@ -1,3 +1,5 @@
+mod bodies;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -42,16 +42,26 @@ pub struct Apply {
 
 impl Apply {
     pub(super) async fn act(&self) -> Result<(), Failure> {
-        let read = Resources::read(&self.files)?;
+        let mut read = Resources::read(&self.files)?;
         let gateway = Gateway::find(&self.to)?;
         let suffix = if self.dry_run { " (dry run)" } else { "" };
         // What endpoints bind comes before them: a new plugin is there when the
-        // endpoints that name it are checked.
-        for part in read.by_kind() {
-            self.write(&gateway, &part, suffix).await?;
+        // endpoints that name it are written.
+        let count = read.plugins_first();
+        let fresh = fresh_plugins(&gateway, &read).await?;
+        let mut steps = plan(&gateway, &read, &fresh).await?;
+        let mut later = steps.split_off(count);
+        let endpoints = Resources {
+            documents: read.documents.split_off(count),
+            sources: read.sources.clone(),
+        };
+        self.write(&gateway, &read, &steps, suffix).await?;
+        if !self.dry_run && !fresh.is_empty() {
+            later = plan(&gateway, &endpoints, &BTreeSet::new()).await?;
         }
+        self.write(&gateway, &endpoints, &later, suffix).await?;
         if self.prune {
-            prune(&gateway, &read.documents, self.dry_run, suffix).await?;
+            prune(&gateway, &endpoints.documents, self.dry_run, suffix).await?;
         }
         if self.patience.waits() {
             let endpoints: Vec<Named> = read
@@ -72,16 +82,14 @@ impl Apply {
         &self,
         gateway: &Gateway,
         read: &Resources,
+        steps: &[Step],
         suffix: &str,
     ) -> Result<(), Failure> {
-        let plan = plan(gateway, read).await?;
-        for (document, step) in read.documents.iter().zip(&plan) {
-            let object = object(document);
-            let mut word = step.word;
+        for (document, step) in read.documents.iter().zip(steps) {
+            let (object, word) = (object(document), step.word);
             if !self.dry_run && word != "unchanged" {
                 let sent = write(gateway, document, "").await;
                 sent.map_err(|failure| placed(failure, &read.sources, document))?;
-                word = step.word;
             }
             say(&format!("{object} {word}{suffix}"))?;
         }
@@ -96,17 +104,11 @@ pub(super) struct Resources {
 }
 
 impl Resources {
-    /// Plugins, then endpoints.
-    fn by_kind(&self) -> [Self; 2] {
-        let (plugins, others) = self
-            .documents
-            .iter()
-            .cloned()
-            .partition(|document| document.kind == "Plugin");
-        [plugins, others].map(|documents| Self {
-            sources: self.sources.clone(),
-            documents,
-        })
+    /// Puts plugins before endpoints; how many there are.
+    fn plugins_first(&mut self) -> usize {
+        let plugin = |document: &Document| document.kind == "Plugin";
+        self.documents.sort_by_key(|document| !plugin(document));
+        self.documents.iter().filter(|one| plugin(one)).count()
     }
 
     /// Reads and checks; tells every problem, and what is left out.
@@ -155,14 +157,53 @@ pub(super) struct Step {
     pub(super) after: Value,
 }
 
+/// The plugins of the files that the gateway does not have yet.
+pub(super) async fn fresh_plugins(
+    gateway: &Gateway,
+    read: &Resources,
+) -> Result<BTreeSet<String>, Failure> {
+    let mut fresh = BTreeSet::new();
+    for document in read.documents.iter().filter(|one| one.kind == "Plugin") {
+        if gateway.get_if_there(&path(document)).await?.is_none() {
+            fresh.insert(document.name.clone());
+        }
+    }
+    Ok(fresh)
+}
+
+/// Whether a problem is that a plugin is not there yet which stands in the files
+/// beside the document. The files were checked with it.
+fn is_about(told: &super::Told, document: &Document, fresh: &BTreeSet<String>) -> bool {
+    let pointer = told.path.replace(['.', '['], "/").replace(']', "");
+    let value = document.value.pointer(&format!("/{pointer}"));
+    let names = value.and_then(Value::as_str);
+    pointer.ends_with("/plugin") && names.is_some_and(|name| fresh.contains(name))
+}
+
 /// Lets the gateway check every document and changes nothing. Where one is
-/// refused, all problems of all of them are told.
-pub(super) async fn plan(gateway: &Gateway, read: &Resources) -> Result<Vec<Step>, Failure> {
+/// refused, all problems of all of them are told, but for those about plugins
+/// that are `fresh`: they are there when the document is written.
+pub(super) async fn plan(
+    gateway: &Gateway,
+    read: &Resources,
+    fresh: &BTreeSet<String>,
+) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     let mut problems = Vec::new();
     for document in &read.documents {
         let before = gateway.get_if_there(&path(document)).await?.map(written);
-        match write(gateway, document, "?dryRun=true").await {
+        let tried = match write(gateway, document, "?dryRun=true").await {
+            Err(Failure::Invalid(mut told)) => {
+                told.retain(|one| !is_about(one, document, fresh));
+                if told.is_empty() {
+                    Ok(document.value.clone())
+                } else {
+                    Err(Failure::Invalid(told))
+                }
+            }
+            tried => tried,
+        };
+        match tried {
             Ok(after) => {
                 let after = written(after);
                 let word = match &before {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::apply::{Resources, object, plan};
+use super::apply::{Resources, fresh_plugins, object, plan};
 use super::connect::Gateway;
 use super::files::Files;
 use super::tone::{Tone, colour, plain};
@@ -48,7 +48,9 @@ impl Diff {
         let read = Resources::read(&self.files)?;
         let gateway = Gateway::find(&self.to)?;
         let mut differs = false;
-        for (document, step) in read.documents.iter().zip(plan(&gateway, &read).await?) {
+        let fresh = fresh_plugins(&gateway, &read).await?;
+        let steps = plan(&gateway, &read, &fresh).await?;
+        for (document, step) in read.documents.iter().zip(steps) {
             let before = step.before.as_ref().map_or(Ok(String::new()), text)?;
             let lines = unified(&object(document), &before, &text(&step.after)?, colour());
             if !lines.is_empty() {

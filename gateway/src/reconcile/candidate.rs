@@ -57,6 +57,9 @@ pub(super) struct Trial<'a> {
     pub(super) folder: PluginFolder,
     pub(super) record: Record,
     pub(super) before: Option<&'a Arc<RunningPlugin>>,
+    /// Whether a content that is new is kept, as all must be that takes over; a
+    /// dry run leaves nothing behind.
+    pub(super) keep: bool,
 }
 
 impl Candidate {
@@ -114,9 +117,12 @@ impl Control {
             folder,
             mut record,
             before,
+            keep,
         } = trial;
-        let (content, digest) =
-            tokio::task::block_in_place(|| self.content(&wanted, &folder, &mut record))?;
+        let (content, digest) = tokio::task::block_in_place(|| {
+            let kept = keep.then_some(&folder);
+            self.content(&wanted, &folder, &mut record, kept)
+        })?;
         let loaded = match before {
             // Only words about it changed.
             Some(before) if before.runs(&wanted.spec, &digest) => before.active.clone()?,
@@ -183,15 +189,18 @@ impl Control {
         wanted: &Wanted,
         folder: &PluginFolder,
         record: &mut Record,
+        kept: Option<&PluginFolder>,
     ) -> Result<(Bytes, Digest), String> {
         let chosen = match &wanted.content {
             Content::Digest(digest) => of_folder(folder, digest)
                 .ok_or_else(|| format!("there is no content {digest}; push it"))?,
             Content::Active => match active(folder, record) {
                 Some(active) => active,
-                None => self.of_source(&wanted.spec, folder, record)?,
+                None => self.of_source(&wanted.spec, active(folder, record), record, kept)?,
             },
-            Content::Source => self.of_source(&wanted.spec, folder, record)?,
+            Content::Source => {
+                self.of_source(&wanted.spec, active(folder, record), record, kept)?
+            }
         };
         match &wanted.spec.digest {
             // What was pushed can be pinned before it was swapped to.
@@ -206,29 +215,32 @@ impl Control {
     }
 
     /// The source's content where it changed since it was last applied, else
-    /// what is active.
+    /// what is active. Kept where a folder is given.
     fn of_source(
         &self,
         spec: &Plugin,
-        folder: &PluginFolder,
+        active: Option<(Bytes, Digest)>,
         record: &mut Record,
+        kept: Option<&PluginFolder>,
     ) -> Result<(Bytes, Digest), String> {
-        let active = active(folder, record);
         let (content, active) = match (self.source(spec), active) {
             (Ok(content), active) => (content, active),
             // The source is away, or broken at start: what was active goes on, as
             // after a bad update.
             (Err(reason), Some(active)) if self.starting() || self.written(spec).is_err() => {
-                self.events
-                    .tell("SourceMissing", &format!("plugin/{}", spec.name), &reason);
+                if kept.is_some() {
+                    let object = format!("plugin/{}", spec.name);
+                    self.events.tell("SourceMissing", &object, &reason);
+                }
                 return Ok(active);
             }
             (Err(reason), _) => return Err(reason),
         };
         let digest = Digest::of(&content);
-        folder
-            .store(&digest, &content)
-            .map_err(|error| error.to_string())?;
+        if let Some(folder) = kept {
+            let stored = folder.store(&digest, &content);
+            stored.map_err(|error| error.to_string())?;
+        }
         let unchanged = record.source.as_deref() == Some(digest.as_str());
         record.source = Some(digest.as_str().to_owned());
         match active {

@@ -56,9 +56,15 @@ impl PluginFolder {
     ///
     /// Where the system refuses.
     pub(super) fn open(state: &Path, name: &Name) -> io::Result<Self> {
+        let folder = Self::at(state, name);
+        durable::private_folder(&folder.path)?;
+        Ok(folder)
+    }
+
+    /// The folder of `name`, there or not, for what only reads.
+    pub(super) fn at(state: &Path, name: &Name) -> Self {
         let path = state.join("plugins").join(name.as_str());
-        durable::private_folder(&path)?;
-        Ok(Self { path })
+        Self { path }
     }
 
     /// What the folder says; the default where it says nothing.

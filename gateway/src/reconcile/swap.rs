@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::candidate::{Candidate, Content, Trial, Wanted, kept, last_swap};
-use super::change::PLUGIN;
+use super::change::{Manner, PLUGIN};
 use super::plugins::PluginFolder;
 use super::status::{Pushed, Swapped};
 use super::{Control, ControlError, RunningPlugin};
@@ -60,10 +60,17 @@ impl Control {
     /// # Errors
     ///
     /// 404 where there is no such plugin or content, 409 where the digest is
-    /// pinned, 422 with the reason of a refusal.
-    pub async fn swap(&self, name: &str, digest: Option<&str>) -> Result<Swapped, ControlError> {
+    /// pinned, 412 where the revision is not the expected one, 422 with the
+    /// reason of a refusal.
+    pub async fn swap(
+        &self,
+        name: &str,
+        digest: Option<&str>,
+        manner: Manner,
+    ) -> Result<Swapped, ControlError> {
         let _change = self.change.lock().await;
         let plugin = self.plugin_running(name)?;
+        plugin.expect(manner)?;
         let digest = match digest {
             Some(digest) => digest.to_owned(),
             None => {
@@ -73,7 +80,7 @@ impl Control {
                 })?
             }
         };
-        self.swap_to(&plugin, &digest).await
+        self.swap_to(&plugin, &digest, manner).await
     }
 
     /// Back to what decided before the active content.
@@ -81,20 +88,23 @@ impl Control {
     /// # Errors
     ///
     /// 404 where there is no such plugin, 409 where nothing decided before or
-    /// the digest is pinned, 422 with the reason of a refusal.
-    pub async fn rollback(&self, name: &str) -> Result<Swapped, ControlError> {
+    /// the digest is pinned, 412 where the revision is not the expected one, 422
+    /// with the reason of a refusal.
+    pub async fn rollback(&self, name: &str, manner: Manner) -> Result<Swapped, ControlError> {
         let _change = self.change.lock().await;
         let plugin = self.plugin_running(name)?;
+        plugin.expect(manner)?;
         let before = plugin.record.previous.first().cloned().ok_or_else(|| {
             ControlError::Conflict(format!("plugin {name} had no other content before"))
         })?;
-        self.swap_to(&plugin, &before).await
+        self.swap_to(&plugin, &before, manner).await
     }
 
     async fn swap_to(
         &self,
         plugin: &Arc<RunningPlugin>,
         digest: &str,
+        manner: Manner,
     ) -> Result<Swapped, ControlError> {
         let name = &plugin.spec.name;
         let digest =
@@ -123,6 +133,11 @@ impl Control {
         };
         let previous_digest = plugin.record.active.clone();
         match self.try_plugin(wanted, Trial::of(plugin)).await {
+            Ok(_) if manner.dry_run => Ok(Swapped {
+                active_digest: digest.as_str().to_owned(),
+                previous_digest,
+            }),
+            Err(reason) if manner.dry_run => Err(ControlError::Refused(reason)),
             Ok(mut candidate) => {
                 candidate.record.last_swap = Some(last_swap(&digest, "swapped", ""));
                 let note = format!("swapped to {digest}");
@@ -254,6 +269,7 @@ impl<'a> Trial<'a> {
             folder: plugin.folder.clone(),
             record: plugin.record.clone(),
             before: Some(plugin),
+            keep: true,
         }
     }
 
@@ -267,6 +283,7 @@ impl<'a> Trial<'a> {
             record: folder.record()?,
             folder,
             before: None,
+            keep: true,
         })
     }
 }

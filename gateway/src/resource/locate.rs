@@ -42,7 +42,7 @@ pub fn located_at_root(source: &Source, mut problem: Problem) -> Problem {
 
 /// The place where `path` leads from `node`, as far as it does. A key may itself
 /// have dots in it.
-fn place(node: &Node, path: &str) -> (u64, u64) {
+pub(super) fn place(node: &Node, path: &str) -> (u64, u64) {
     let (mut node, mut rest, mut place) = (node, path, node.place);
     loop {
         let next = match &node.value {

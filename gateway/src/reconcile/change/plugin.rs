@@ -5,6 +5,8 @@
 //! without a resource, and is again when its resource is deleted. Called by
 //! `admin`.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Manner, PLUGIN, only_problem, strip};
@@ -185,14 +187,7 @@ impl Control {
             None => {}
         }
         self.role_fits(&wanted.spec, before.as_deref())?;
-        let trial = match &before {
-            Some(before) => Trial::of(before),
-            None => Trial::new(
-                PluginFolder::open(&self.state, &name)
-                    .map_err(|error| ControlError::Store(error.to_string()))?,
-            )
-            .map_err(|error| ControlError::Store(error.to_string()))?,
-        };
+        let trial = self.trial_of(&name, before.as_ref(), manner)?;
         let candidate = self
             .try_plugin(wanted, trial)
             .await
@@ -237,6 +232,25 @@ impl Control {
             created,
             revision,
             document,
+        })
+    }
+
+    /// Of a dry run nothing is kept, not even a folder.
+    fn trial_of<'a>(
+        &self,
+        name: &Name,
+        before: Option<&'a Arc<RunningPlugin>>,
+        manner: Manner,
+    ) -> Result<Trial<'a>, ControlError> {
+        let trial = match before {
+            Some(before) => Ok(Trial::of(before)),
+            None if manner.dry_run => Trial::new(PluginFolder::at(&self.state, name)),
+            None => PluginFolder::open(&self.state, name).and_then(Trial::new),
+        };
+        let trial = trial.map_err(|error| ControlError::Store(error.to_string()))?;
+        Ok(Trial {
+            keep: !manner.dry_run,
+            ..trial
         })
     }
 
@@ -292,7 +306,7 @@ impl Control {
 
 impl RunningPlugin {
     /// Whether it is at the revision that was asked for; 0 is no resource.
-    fn expect(&self, manner: Manner) -> Result<(), ControlError> {
+    pub(in crate::reconcile) fn expect(&self, manner: Manner) -> Result<(), ControlError> {
         let fits = match manner.expected {
             None => true,
             Some(0) => self.document.is_none(),

@@ -41,6 +41,17 @@ impl Control {
         Ok(Value::Object(shown))
     }
 
+    /// The names of an endpoint's versions, in their order.
+    ///
+    /// # Errors
+    ///
+    /// 404.
+    pub fn versions(&self, endpoint: &str) -> Result<Vec<String>, ControlError> {
+        let running = self.endpoint_running(endpoint)?;
+        let names = running.spec.versions.iter();
+        Ok(names.map(|version| version.name.to_string()).collect())
+    }
+
     /// Makes a version, after the ones there are, or replaces one. A key left out
     /// takes its default, but the default version stays it until another is named.
     ///
