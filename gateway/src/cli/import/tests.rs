@@ -226,6 +226,60 @@ fn every_setting_of_a_file_is_kept_or_said() {
     }
 }
 
+/// What is written of two files of a new folder.
+fn written_of(deployment: &serde_json::Value, inference: &serde_json::Value) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &serde_json::Value| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content.to_string()).unwrap();
+        path.display().to_string()
+    };
+    let (dc, ic) = (file("dc.json", deployment), file("ic.json", inference));
+    let source = |path: &str| crate::resource::source_of(Path::new(path)).unwrap();
+    let read = [
+        Deployment::read(&source(&dc)).settings,
+        Inference::read(&source(&ic)).settings,
+    ];
+    for settings in read {
+        assert_eq!((settings.problems, settings.warnings), (vec![], vec![]));
+    }
+    let line = ["import", "--dc", &dc, "--ic", &ic, "--name", "iris"];
+    let text = text(&Line::try_parse_from(line).unwrap().import, None).unwrap();
+    text.replace(&folder.path().display().to_string(), "FOLDER")
+}
+
+/// Each alone, as its equal or by its name in a comment.
+#[test]
+fn every_setting_that_there_is_makes_a_difference() {
+    let cases = include_str!("tests/settings.txt").lines();
+    let cases = cases.filter(|line| !line.starts_with('#'));
+    let mut count = 0;
+    for line in cases {
+        let (file, rest) = line.split_once(' ').unwrap();
+        let (setting, expected) = rest.split_once(" => ").unwrap();
+        let (setting, expected) = (setting.trim(), expected.replace("\\n", "\n"));
+        let more: serde_json::Value = serde_json::from_str(setting).unwrap();
+        let compute = if file == "inference" { "aks" } else { file };
+        let base = [
+            serde_json::json!({ "computeType": compute }),
+            serde_json::json!({ "entryScript": "score.py" }),
+        ];
+        let mut whole = base.clone();
+        for (key, value) in more.as_object().unwrap() {
+            whole[usize::from(file == "inference")][key] = value.clone();
+        }
+        let without = written_of(&base[0], &base[1]);
+        assert!(
+            !without.contains(&expected),
+            "{line}: it is there without it"
+        );
+        let with = written_of(&whole[0], &whole[1]);
+        assert!(with.contains(&expected), "{line}: it is not in\n{with}");
+        count += 1;
+    }
+    assert!(count >= 70, "only {count} settings");
+}
+
 /// The names of all settings that are set.
 fn leaves(value: &serde_json::Value, names: &mut Vec<String>) {
     for (name, value) in value.as_object().into_iter().flatten() {
