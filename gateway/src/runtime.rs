@@ -90,6 +90,8 @@ pub enum ReplicaEvent {
         reason: String,
         /// Until then.
         wait: Duration,
+        /// Whether it was not started because the machine has no room for it.
+        no_room: bool,
     },
     /// It was stopped by [`Replicas::stop`]: the last event of this replica.
     /// A later one may have the same id.
@@ -402,12 +404,18 @@ impl Place {
 
     /// Tells that it is started again after `wait`, and waits; whether it is
     /// still wanted then. Cancel-safe.
-    async fn back_off(&self, reason: String, wait: Duration) -> bool {
+    async fn back_off(&self, reason: String, wait: Duration, no_room: bool) -> bool {
         let id = self.id.clone();
         tracing::warn!(
             endpoint = %self.spec.endpoint, replica = %id, ?wait, reason, "replica failed"
         );
-        self.tell(ReplicaEvent::BackOff { id, reason, wait }).await;
+        self.tell(ReplicaEvent::BackOff {
+            id,
+            reason,
+            wait,
+            no_room,
+        })
+        .await;
         tokio::select! {
             biased;
             () = self.ending.asked.cancelled() => false,

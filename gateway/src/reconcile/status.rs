@@ -18,7 +18,8 @@ pub enum State {
     Healthy,
     /// On its way; not final.
     Transitioning,
-    /// There is no room for its replicas; not final. Of the runtime `kubernetes`.
+    /// There is no room for its replicas; not final. Of the runtime `process`:
+    /// the machine has no process, memory, open file or port left for them.
     Unschedulable,
     /// Was healthy, does not answer now; not final.
     Unhealthy,

@@ -4,8 +4,10 @@
 //! a replica that comes or goes does not change an entry. Used by `reconcile`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::RunningVersion;
 use super::status::{ReplicaCounts, State};
@@ -15,6 +17,9 @@ use crate::runtime::ReplicaEvent;
 /// Ends of a replica in a row, none ready between, after which the version
 /// counts as failed: two may be a slow disk or a port that was taken.
 const FAILURES_MAX: u32 = 3;
+
+/// How long there may be no room for a replica before its version counts as failed.
+const NO_ROOM_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Where a replica is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,8 @@ enum Phase {
 struct Why {
     /// It ended or stopped answering; else it only has not answered yet.
     failed: bool,
+    /// Since when there has been no room for it; none: that is not why.
+    no_room: Option<Instant>,
     text: String,
 }
 
@@ -170,6 +177,9 @@ impl VersionState {
             // Whatever else becomes of it, it is on its way out.
             _ if leaving => None,
             ReplicaEvent::Starting { .. } => {
+                if let Some(why) = self.reasons.get_mut(&id) {
+                    why.no_room = None;
+                }
                 self.phases.insert(id, Phase::Starting);
                 None
             }
@@ -195,6 +205,17 @@ impl VersionState {
                 self.phases.insert(id, Phase::BackOff);
                 Some("ReplicaExited")
             }
+            ReplicaEvent::BackOff {
+                reason, no_room, ..
+            } if *no_room => {
+                let since = self.reasons.get(&id).and_then(|why| why.no_room);
+                self.say_why(&id, true, reason);
+                if let Some(why) = self.reasons.get_mut(&id) {
+                    why.no_room = since.or_else(|| Some(Instant::now()));
+                }
+                self.phases.insert(id, Phase::BackOff);
+                None
+            }
             // Counted here: it also comes where nothing could be started.
             ReplicaEvent::BackOff { reason, .. } => {
                 self.say_why(&id, true, reason);
@@ -208,8 +229,12 @@ impl VersionState {
     /// Why it failed before says more than what it is waited for now.
     fn say_why(&mut self, id: &ReplicaId, failed: bool, reason: &str) {
         if failed || !self.reasons.get(id).is_some_and(|why| why.failed) {
-            let text = reason.to_owned();
-            self.reasons.insert(id.clone(), Why { failed, text });
+            let why = Why {
+                failed,
+                no_room: None,
+                text: reason.to_owned(),
+            };
+            self.reasons.insert(id.clone(), why);
         }
     }
 
@@ -222,8 +247,10 @@ impl VersionState {
     /// State and reason, in words.
     pub(super) fn state(&self) -> (State, String) {
         let ready = self.count(Phase::Ready);
+        let no_room = self.reasons.values().filter_map(|why| why.no_room).min();
         // Scaled to none it is well, unless its last start failed.
-        let cannot_start = self.needed == 0 && ready == 0 && self.failures > 0;
+        let failing = self.failures > 0 || no_room.is_some();
+        let cannot_start = self.needed == 0 && ready == 0 && failing;
         if ready >= self.needed && !cannot_start {
             return (State::Healthy, self.short_of());
         }
@@ -233,7 +260,15 @@ impl VersionState {
         } else {
             format!("{so_far}: {}", self.reason())
         };
-        let state = if ready > 0 {
+        let state = if let Some(since) = no_room {
+            if since.elapsed() >= NO_ROOM_MAX {
+                return (
+                    State::Failed,
+                    format!("{reason}; so it has been for 5 minutes"),
+                );
+            }
+            State::Unschedulable
+        } else if ready > 0 {
             State::Transitioning
         } else if self.failures >= FAILURES_MAX {
             State::Failed
@@ -321,110 +356,4 @@ impl RunningVersion {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::name::Name;
-
-    #[test]
-    fn those_that_do_not_answer_go_first_then_the_least_busy_then_the_youngest() {
-        let blue = Name::parse("blue").unwrap();
-        let ids: Vec<ReplicaId> = (1..=4).map(|n| ReplicaId::new(&blue, n)).collect();
-        let mut state = VersionState::new(1);
-        state.place(ids.clone());
-        for id in &ids[..3] {
-            state.take(&ReplicaEvent::Ready { id: id.clone() });
-        }
-        // Of the fourth there is no news yet.
-        assert_eq!(state.starting(), 1);
-        let busy = |id: &ReplicaId| u32::from(*id == ids[1]);
-        let out = state.take_out(1, busy);
-        assert_eq!(out, [ids[3].clone(), ids[2].clone(), ids[0].clone()]);
-        assert_eq!((state.count(Phase::Draining), state.starting()), (3, 0));
-        assert!(state.take_out(1, busy).is_empty());
-        // News of one that leaves does not bring it back.
-        state.take(&ReplicaEvent::Ready { id: ids[3].clone() });
-        assert_eq!(state.count(Phase::Draining), 3);
-        // A new one of its name is starting, whatever is told of the old one.
-        state.place(vec![ids[1].clone(), ids[3].clone()]);
-        assert_eq!(state.starting(), 1);
-        state.take(&ReplicaEvent::Stopped { id: ids[3].clone() });
-        assert_eq!((state.count(Phase::Draining), state.starting()), (2, 1));
-    }
-
-    #[test]
-    fn a_version_of_none_that_cannot_start_is_failed_and_says_why() {
-        let mut state = VersionState::new(0);
-        for _ in 0..FAILURES_MAX {
-            state.take(&exited());
-            state.take(&ReplicaEvent::BackOff {
-                id: id(),
-                reason: "exit 3: no module".to_owned(),
-                wait: Duration::from_millis(100),
-            });
-        }
-        let failed = "0 of 1 replicas ready: exit 3: no module".to_owned();
-        assert_eq!(state.state(), (State::Failed, failed));
-        state.take(&ReplicaEvent::Ready { id: id() });
-        assert_eq!(state.state(), (State::Healthy, String::new()));
-    }
-
-    fn id() -> ReplicaId {
-        ReplicaId::new(&Name::parse("blue").unwrap(), 1)
-    }
-
-    fn exited() -> ReplicaEvent {
-        ReplicaEvent::Exited {
-            id: id(),
-            reason: "exit 3: no module".to_owned(),
-        }
-    }
-
-    #[test]
-    fn a_version_is_healthy_when_its_replicas_are_ready() {
-        let mut state = VersionState::new(1);
-        assert_eq!(state.state().0, State::Transitioning);
-        state.take(&ReplicaEvent::Ready { id: id() });
-        assert_eq!(state.state(), (State::Healthy, String::new()));
-        state.take(&ReplicaEvent::NotReady {
-            id: id(),
-            reason: "no answer".to_owned(),
-        });
-        assert_eq!(state.state().0, State::Unhealthy);
-    }
-
-    #[test]
-    fn a_version_that_keeps_exiting_is_failed_and_says_why() {
-        let mut state = VersionState::new(1);
-        for _ in 0..FAILURES_MAX {
-            assert_eq!(state.state().0, State::Transitioning);
-            state.take(&exited());
-            state.take(&ReplicaEvent::BackOff {
-                id: id(),
-                reason: "exit 3: no module".to_owned(),
-                wait: Duration::from_millis(100),
-            });
-        }
-        let (word, reason) = state.state();
-        assert_eq!(word, State::Failed);
-        assert_eq!(reason, "0 of 1 replicas ready: exit 3: no module");
-    }
-
-    #[test]
-    fn one_that_becomes_ready_does_not_hide_why_another_is_not() {
-        let mut state = VersionState::new(2);
-        state.take(&ReplicaEvent::NotYet {
-            id: ReplicaId::new(&Name::parse("blue").unwrap(), 2),
-            reason: "refused".to_owned(),
-        });
-        state.take(&ReplicaEvent::Ready { id: id() });
-        let reason = "1 of 2 replicas ready: refused".to_owned();
-        assert_eq!(state.state(), (State::Transitioning, reason));
-    }
-
-    #[test]
-    fn a_version_of_no_replicas_is_healthy() {
-        assert_eq!(VersionState::new(0).state().0, State::Healthy);
-    }
-}
+mod tests;

@@ -38,7 +38,7 @@ pub(super) async fn run(place: Arc<Place>, name: String, tls: Option<UpstreamTls
                 // Nothing tells when it begins to answer but asking again.
                 let period = place.spec.version.readiness.period;
                 let wait = backoff.next(Duration::ZERO).min(period);
-                if place.back_off(reason, wait).await {
+                if place.back_off(reason, wait, false).await {
                     continue;
                 }
                 return;
@@ -47,7 +47,10 @@ pub(super) async fn run(place: Arc<Place>, name: String, tls: Option<UpstreamTls
         let tls = match secure(&place, &name, tls.as_ref()).await {
             Ok(tls) => tls,
             Err(reason) => {
-                if place.back_off(reason, backoff.next(Duration::ZERO)).await {
+                if place
+                    .back_off(reason, backoff.next(Duration::ZERO), false)
+                    .await
+                {
                     continue;
                 }
                 return;

@@ -12,6 +12,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
@@ -36,6 +37,42 @@ const OUTPUT_PATIENCE: Duration = Duration::from_secs(1);
 struct End {
     reason: String,
     ready_for: Duration,
+    /// It could not be started, because the machine has no room for it.
+    no_room: bool,
+}
+
+impl End {
+    /// It could not be started.
+    fn before_begin(what: &str, error: &io::Error) -> Self {
+        let no_room = no_room(error);
+        let room = if no_room {
+            "the machine has no room for it: "
+        } else {
+            ""
+        };
+        Self {
+            reason: format!("{room}{what}: {error}"),
+            ready_for: Duration::ZERO,
+            no_room,
+        }
+    }
+}
+
+/// Whether the machine has no process, memory, open file or port left; what else
+/// goes wrong would go wrong on a larger one too.
+fn no_room(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::AGAIN
+                | Errno::NOMEM
+                | Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::ADDRINUSE
+                | Errno::ADDRNOTAVAIL
+        )
+    )
 }
 
 /// Keeps the replica running until it is to end.
@@ -45,21 +82,18 @@ pub(super) async fn run(place: Arc<Place>, process: Process) {
     loop {
         let end = match open(&place, &mut output) {
             Ok(output) => live(&place, &process, output).await,
-            Err(reason) => Some(End {
-                reason,
-                ready_for: Duration::ZERO,
-            }),
+            Err(end) => Some(end),
         };
         let Some(end) = end else { return };
         let wait = backoff.next(end.ready_for);
-        if !place.back_off(end.reason, wait).await {
+        if !place.back_off(end.reason, wait, end.no_room).await {
             return;
         }
     }
 }
 
 /// The replica's log, opened once.
-fn open<'a>(place: &Place, output: &'a mut Option<Output>) -> Result<&'a Output, String> {
+fn open<'a>(place: &Place, output: &'a mut Option<Output>) -> Result<&'a Output, End> {
     if output.is_none() {
         let machine = &place.machine.0;
         let (endpoint, version) = (&place.spec.endpoint, &place.spec.version.name);
@@ -68,10 +102,11 @@ fn open<'a>(place: &Place, output: &'a mut Option<Output>) -> Result<&'a Output,
         let lines = machine
             .writer
             .open(Target::File(file), output::ROTATION)
-            .map_err(|error| format!("its log cannot be written: {error}"))?;
+            .map_err(|error| End::before_begin("its log cannot be written", &error))?;
         *output = Some(Output::new(lines));
     }
-    output.as_ref().ok_or_else(String::new)
+    let nothing = || End::before_begin("its log", &io::ErrorKind::NotFound.into());
+    output.as_ref().ok_or_else(nothing)
 }
 
 /// One life, from start to end; none: it was to end, and has.
@@ -80,17 +115,14 @@ async fn live(place: &Place, process: &Process, output: &Output) -> Option<End> 
     let begun = Life::begin(place, process, output).and_then(|life| {
         let guarded = life.start();
         let guarded =
-            guarded.map_err(|error| format!("the guard could not be started: {error}"))?;
+            guarded.map_err(|error| End::before_begin("the guard could not be started", &error))?;
         Ok((life, guarded))
     });
     match begun {
         Ok((life, guarded)) => life.last(guarded).await,
-        Err(reason) => {
-            output.note(&reason);
-            Some(End {
-                reason,
-                ready_for: Duration::ZERO,
-            })
+        Err(end) => {
+            output.note(&end.reason);
+            Some(end)
         }
     }
 }
@@ -105,15 +137,19 @@ struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    fn begin(place: &'a Place, process: &'a Process, output: &'a Output) -> Result<Self, String> {
+    fn begin(place: &'a Place, process: &'a Process, output: &'a Output) -> Result<Self, End> {
         let port = place.machine.claim_port();
-        let port = port.map_err(|error| format!("no port for it: {error}"))?;
+        let port = port.map_err(|error| End::before_begin("no port", &error))?;
         let launch = launch(process, port.port, |name| std::env::var_os(name));
         Ok(Self {
             place,
             process,
             output,
-            launch: launch.map_err(|error| error.to_string())?,
+            launch: launch.map_err(|error| End {
+                reason: error.to_string(),
+                ready_for: Duration::ZERO,
+                no_room: false,
+            })?,
             port,
         })
     }
@@ -170,7 +206,11 @@ impl<'a> Life<'a> {
         };
         let (id, told) = (place.id.clone(), reason.clone());
         place.tell(ReplicaEvent::Exited { id, reason: told }).await;
-        Some(End { reason, ready_for })
+        Some(End {
+            reason,
+            ready_for,
+            no_room: false,
+        })
     }
 
     fn start(&self) -> io::Result<Guarded> {
@@ -292,5 +332,36 @@ fn describe(status: io::Result<ExitStatus>, ready: bool) -> String {
         how
     } else {
         format!("{how} before it was ready")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(code: Errno, expected: bool) {
+        let end = End::before_begin("no port", &io::Error::from(code));
+        assert_eq!(end.no_room, expected, "{code}");
+        let said = end
+            .reason
+            .starts_with("the machine has no room for it: no port: ");
+        assert_eq!(said, expected, "{}", end.reason);
+    }
+
+    #[test]
+    fn what_a_larger_machine_would_have_is_room() {
+        for code in [
+            Errno::AGAIN,
+            Errno::NOMEM,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::ADDRINUSE,
+        ] {
+            check(code, true);
+        }
+        for code in [Errno::NOENT, Errno::ACCESS, Errno::ROFS] {
+            check(code, false);
+        }
     }
 }

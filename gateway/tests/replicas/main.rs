@@ -111,7 +111,8 @@ async fn a_process_that_is_killed_is_started_again() {
         ReplicaEvent::BackOff {
             id: id.clone(),
             reason,
-            wait
+            wait,
+            no_room: false,
         }
     );
     let (again, address) = ready(&mut events).await;
