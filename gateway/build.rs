@@ -3,13 +3,15 @@
 //!
 //! Calls cargo for `plugins/` with target `wasm32-unknown-unknown`, in a target
 //! folder of its own and without the outer build's flags, and wraps each module
-//! into a component. Never changes anything outside of `OUT_DIR`.
+//! into a component. The same sources make the same bytes wherever the clone and
+//! cargo's home lie: a digest names a content, not a machine. Never changes
+//! anything outside of `OUT_DIR`.
 
 use std::env;
 use std::error::Error;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// The packages of `plugins/` that are carried.
 const SHIPPED: [&str; 3] = ["key-auth", "weighted-split", "model-data"];
@@ -25,11 +27,19 @@ const SOURCES: [&str; 5] = [
     "wit",
 ];
 
-fn main() {
-    if let Err(error) = run() {
+/// Set where cargo runs this program in rustc's place.
+const AS_RUSTC: &str = "TIDEGATE_BUILD_AS_RUSTC";
+
+fn main() -> ExitCode {
+    let done = if env::var_os(AS_RUSTC).is_some() {
+        as_rustc()
+    } else {
+        run().map(|()| ExitCode::SUCCESS)
+    };
+    done.unwrap_or_else(|error| {
         eprintln!("error: the shipped plugins could not be built: {error}");
-        std::process::exit(1);
-    }
+        ExitCode::FAILURE
+    })
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
@@ -56,6 +66,9 @@ fn run() -> Result<(), Box<dyn Error>> {
             .join(format!("{}.wasm", name.replace('-', "_")));
         wrap(&module, &out.join(format!("{name}.wasm")))?;
     }
+    // For the test that builds the same in another folder.
+    let this = env::current_exe()?;
+    println!("cargo:rustc-env=TIDEGATE_BUILD={}", this.display());
     Ok(())
 }
 
@@ -64,12 +77,15 @@ fn variable(name: &str) -> Result<String, Box<dyn Error>> {
     env::var(name).map_err(|error| format!("{name}: {error}").into())
 }
 
-/// rustc's own words for a missing target are three hundred lines about `core`.
-fn target_is_installed() -> Result<(), Box<dyn Error>> {
+fn sysroot() -> Result<PathBuf, Box<dyn Error>> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let printed = Command::new(rustc).args(["--print", "sysroot"]).output()?;
-    let sysroot = String::from_utf8(printed.stdout)?;
-    let library = Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET);
+    Ok(PathBuf::from(String::from_utf8(printed.stdout)?.trim()))
+}
+
+/// rustc's own words for a missing target are three hundred lines about `core`.
+fn target_is_installed() -> Result<(), Box<dyn Error>> {
+    let library = sysroot()?.join("lib/rustlib").join(TARGET);
     if library.is_dir() {
         Ok(())
     } else {
@@ -111,6 +127,53 @@ fn is_of_the_outer_build(name: &OsStr) -> bool {
         && (outer.iter().any(|start| name.starts_with(start)) || exact.contains(&name))
 }
 
+/// What this program does in rustc's place: the same, but for the number of a
+/// crate. Cargo makes it of the whole path where a member lies outside of its
+/// workspace's folder, as the SDK does, and functions are ordered by it.
+fn as_rustc() -> Result<ExitCode, Box<dyn Error>> {
+    let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let named = arguments.iter().position(|one| one == "--crate-name");
+    let name = named.and_then(|place| arguments.get(place + 1)).cloned();
+    for argument in &mut arguments {
+        if argument.to_string_lossy().starts_with("metadata=")
+            && let Some(name) = &name
+        {
+            *argument = format!("metadata={}", name.to_string_lossy()).into();
+        }
+    }
+    let (rustc, arguments) = arguments.split_first().ok_or("no rustc is named")?;
+    let status = Command::new(rustc).args(arguments).status()?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Where panics are said to be: no folder of this machine.
+fn remapped(root: &Path) -> Result<String, Box<dyn Error>> {
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let mut flags = Vec::new();
+    let mut remap = |from: &Path, to: &str| {
+        // A literal string of TOML, as paths are on every system.
+        flags.push(format!("'--remap-path-prefix={}={to}'", from.display()));
+    };
+    remap(root, "/tidegate");
+    if let Some(cargo) = cargo {
+        remap(&cargo, "/cargo");
+        // The folder of a registry is named after its address.
+        for registry in std::fs::read_dir(cargo.join("registry/src"))
+            .into_iter()
+            .flatten()
+        {
+            remap(&registry?.path(), "/cargo/registry");
+        }
+    }
+    remap(&sysroot()?.join("lib/rustlib/src/rust"), "/rust");
+    Ok(format!("target.{TARGET}.rustflags=[{}]", flags.join(",")))
+}
+
 fn build(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -123,7 +186,10 @@ fn build(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
         .current_dir(root.join("plugins"))
         .args(["build", "--release", "--locked", "--target", TARGET])
         .arg("--target-dir")
-        .arg(target);
+        .arg(target)
+        .args(["--config", &remapped(root)?])
+        .env("RUSTC_WORKSPACE_WRAPPER", env::current_exe()?)
+        .env(AS_RUSTC, "1");
     for name in SHIPPED {
         command.args(["--package", name]);
     }
