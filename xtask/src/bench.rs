@@ -4,9 +4,13 @@
 //! core, load and upstream to another. The load generator is wrk, the upstream
 //! nginx. Writes `bench/README.md`. Never run by `ci`: it wants a quiet machine.
 
+mod gateway;
 mod load;
+mod machine;
+mod profile;
 mod proxy;
 mod report;
+mod steps;
 
 use std::fs;
 
@@ -48,18 +52,10 @@ pub(crate) fn bench(seconds: u32, only: Option<&str>) -> Result<()> {
         ])
     })?;
     let ours = only.is_none_or(|only| "tidegate, log".contains(only) || only.contains("tidegate"));
-    if ours && std::env::var_os("TIDEGATE_BIN").is_none() {
-        steps.step("release build", || {
-            run(&mut cargo(&[
-                "build",
-                "--release",
-                "--package",
-                "tidegate",
-                "--bin",
-                "tidegate",
-            ]))
-        })?;
+    if ours {
+        build(&mut steps)?;
     }
+    let before = steps.step("state of the machine", machine::look)?;
     let folder = target().join("bench");
     fs::create_dir_all(&folder)?;
     let proxies = steps.step("start", || proxy::start_all(&folder, only))?;
@@ -73,13 +69,39 @@ pub(crate) fn bench(seconds: u32, only: Option<&str>) -> Result<()> {
             })?;
         }
     }
+    let state = steps.step("state of the machine, again", || before.told())?;
     let text = report::table(&cases);
-    println!("{text}");
+    println!("{text}\n{state}");
     if only.is_none() {
-        report::write(&text, seconds, ROUNDS)?;
+        report::write(&text, seconds, ROUNDS, &state)?;
     }
     steps.table();
     Ok(())
+}
+
+/// Where the instructions of a request go; see `steps`.
+///
+/// # Errors
+///
+/// Where the gateway cannot be run under valgrind.
+pub(crate) fn account(seconds: u32) -> Result<()> {
+    steps::steps(seconds)
+}
+
+/// Builds the gateway, unless `TIDEGATE_BIN` names one.
+fn build(steps: &mut Steps) -> Result<()> {
+    if std::env::var_os("TIDEGATE_BIN").is_some() {
+        return Ok(());
+    }
+    let arguments = [
+        "build",
+        "--release",
+        "--package",
+        "tidegate",
+        "--bin",
+        "tidegate",
+    ];
+    steps.step("release build", || run(&mut cargo(&arguments)))
 }
 
 /// One load on every proxy in turn, [`ROUNDS`] times; the median by CPU.

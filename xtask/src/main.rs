@@ -54,6 +54,10 @@ enum Command {
         /// Measure only proxies whose name contains this; writes no file
         #[arg(long)]
         only: Option<String>,
+        /// Count instead the instructions of each step of a request, under
+        /// callgrind; a run of 30 seconds or more says something
+        #[arg(long, conflicts_with = "only")]
+        steps: bool,
     },
     /// Simulates scaling in virtual time; writes the figures of docs/scaling.md
     Sim,
@@ -69,7 +73,12 @@ fn main() -> ExitCode {
         Command::Test => test::test(),
         Command::Soak { filter } => test::soak(filter.as_deref()),
         Command::Ci => ci::ci(),
-        Command::Bench { seconds, only } => bench::bench(seconds, only.as_deref()),
+        Command::Bench {
+            seconds,
+            steps: true,
+            ..
+        } => bench::account(seconds),
+        Command::Bench { seconds, only, .. } => bench::bench(seconds, only.as_deref()),
         Command::Sim => sim::sim(),
         Command::Docs => docs::docs(),
         Command::Setup => test::setup(),

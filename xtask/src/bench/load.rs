@@ -36,37 +36,11 @@ pub(super) struct Sample {
 ///
 /// Where an answer was not 200 or a socket failed.
 pub(super) fn load(proxy: &Proxy, tls: bool, connections: u32, seconds: u32) -> Result<Sample> {
-    let url = if tls {
-        proxy.tls.as_deref().context("no TLS here")?
-    } else {
-        &proxy.plain
-    };
-    let mut wrk = command("taskset");
-    wrk.args([
-        "-c",
-        OTHER_CORE,
-        "wrk",
-        "-t1",
-        "--latency",
-        "--timeout",
-        "10s",
-    ]);
-    wrk.args(["-c", &connections.to_string(), "-s"])
-        .arg(&proxy.script);
     // Warm: connections to the upstream, plugin instances, caches.
-    let mut warm = command("taskset");
-    warm.args(wrk.get_args());
-    output(warm.args(["-d", "1s", url]))?;
+    wrk(proxy, tls, connections, 1)?;
     let before = ticks(&proxy.pids);
-    let text = output(wrk.args(["-d", &format!("{seconds}s"), url]))?;
+    let text = wrk(proxy, tls, connections, seconds)?;
     let used = (ticks(&proxy.pids) - before) / TICKS_PER_SECOND;
-    for bad in ["Non-2xx", "Socket errors"] {
-        ensure!(
-            !text.contains(bad),
-            "{} under load of {connections}:\n{text}",
-            proxy.name
-        );
-    }
     let requests = number(&text, "requests in", -1)?;
     Ok(Sample {
         cpu_us: used * 1e6 / requests,
@@ -76,6 +50,33 @@ pub(super) fn load(proxy: &Proxy, tls: bool, connections: u32, seconds: u32) -> 
         rss_mb: memory(&proxy.pids, "status", "VmRSS:"),
         pss_mb: memory(&proxy.pids, "smaps_rollup", "Pss:"),
     })
+}
+
+/// Loads a proxy for some seconds; what wrk said.
+fn wrk(proxy: &Proxy, tls: bool, connections: u32, seconds: u32) -> Result<String> {
+    let url = if tls {
+        proxy.tls.as_deref().context("no TLS here")?
+    } else {
+        &proxy.plain
+    };
+    let mut wrk = command("taskset");
+    wrk.args(["-c", OTHER_CORE, "wrk", "-t1", "--latency"]);
+    wrk.args(["--timeout", "30s", "-c", &connections.to_string(), "-s"])
+        .arg(&proxy.script);
+    let text = output(wrk.args(["-d", &format!("{seconds}s"), url]))?;
+    for bad in ["Non-2xx", "Socket errors"] {
+        ensure!(
+            !text.contains(bad),
+            "{} under load of {connections}:\n{text}",
+            proxy.name
+        );
+    }
+    Ok(text)
+}
+
+/// Loads a proxy over plain HTTP for some seconds; how many requests that were.
+pub(super) fn requests(proxy: &Proxy, connections: u32, seconds: u32) -> Result<f64> {
+    number(&wrk(proxy, false, connections, seconds)?, "requests in", -1)
 }
 
 /// The word beside the phrase, as a number; times become µs.

@@ -10,17 +10,36 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
-use crate::run::{command, output, run, target, which};
+use super::gateway::{self, GATEWAYS};
+use crate::run::{command, run, which};
 
 /// The core every proxy has to itself.
-const PROXY_CORE: &str = "0";
+pub(super) const PROXY_CORE: &str = "0";
 /// Load and upstream.
 const OTHER_CORE: &str = "1";
 /// The body of every answer; requests have one as long.
 const BODY_BYTES: usize = 1024;
-const START: Duration = Duration::from_secs(60);
+
+/// A body as models get and give them: JSON of [`BODY_BYTES`], rows of four
+/// decimals. What collects them checks that they are JSON.
+fn rows(name: &str) -> String {
+    let mut text = format!("{{\"{name}\":[");
+    let mut number = 1_u32;
+    while text.len() + "[9.99,9.99,9.99,9.99]]}".len() <= BODY_BYTES {
+        let row = [0; 4].map(|_: u8| {
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            format!("{}.{:02}", number >> 24 & 7, number >> 16 & 63)
+        });
+        text.push_str(&format!("[{}],", row.join(",")));
+    }
+    text.truncate(text.len() - 1);
+    text.push_str("]}");
+    // White space at the end is JSON too.
+    format!("{text:<BODY_BYTES$}")
+}
+/// Longest start; under valgrind it takes a minute.
+pub(super) const START: Duration = Duration::from_secs(240);
 
 /// A running proxy.
 pub(super) struct Proxy {
@@ -32,6 +51,14 @@ pub(super) struct Proxy {
     /// Its processes; empty where there is no proxy.
     pub(super) pids: Vec<u32>,
     children: Vec<Child>,
+}
+
+impl Proxy {
+    /// Host and port.
+    pub(super) fn address(&self) -> String {
+        let url = self.plain.trim_start_matches("http://");
+        url.trim_end_matches("/score").to_owned()
+    }
 }
 
 impl Drop for Proxy {
@@ -48,11 +75,7 @@ impl Drop for Proxy {
 pub(super) fn start_all(folder: &Path, only: Option<&str>) -> Result<Vec<Proxy>> {
     certificate(folder)?;
     let upstream = upstream(folder)?;
-    let at = upstream
-        .plain
-        .trim_start_matches("http://")
-        .trim_end_matches("/score")
-        .to_owned();
+    let at = upstream.address();
     let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
     let mut proxies = vec![upstream];
     if wanted("nginx") {
@@ -63,65 +86,17 @@ pub(super) fn start_all(folder: &Path, only: Option<&str>) -> Result<Vec<Proxy>>
     }
     for setting in &GATEWAYS {
         if wanted(setting.name) {
-            proxies.push(gateway(folder, setting, &at)?);
+            proxies.push(gateway::start(folder, setting, &at, &[])?);
         }
     }
     Ok(proxies)
 }
 
-/// A setting of the gateway.
-struct Setting {
-    name: &'static str,
-    access_log: bool,
-    /// Whether requests pin their version, which skips the split policy.
-    pinned: bool,
-    /// Lines of the endpoint's `spec`.
-    spec: &'static str,
-}
-
-const KEY: &str = "auth: { mode: key }";
-const OPEN: &str = "auth: { mode: none }";
-const COLLECT: &str = "auth: { mode: key }\n  collect: [{ plugin: model-data, bodyBytes: 64Ki }]";
-
-/// The gateway with no plugin asked, with a log, with one, two and three.
-const GATEWAYS: [Setting; 5] = [
-    Setting {
-        name: "tidegate",
-        access_log: false,
-        pinned: true,
-        spec: OPEN,
-    },
-    Setting {
-        name: "tidegate, log",
-        access_log: true,
-        pinned: true,
-        spec: OPEN,
-    },
-    Setting {
-        name: "tidegate, 1 plugin",
-        access_log: false,
-        pinned: true,
-        spec: KEY,
-    },
-    Setting {
-        name: "tidegate, 2 plugins",
-        access_log: false,
-        pinned: false,
-        spec: KEY,
-    },
-    Setting {
-        name: "tidegate, 3 plugins",
-        access_log: false,
-        pinned: false,
-        spec: COLLECT,
-    },
-];
-
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn certificate(folder: &Path) -> Result<()> {
+pub(super) fn certificate(folder: &Path) -> Result<()> {
     let (key, chain) = (folder.join("tls.key"), folder.join("tls.crt"));
     if !chain.is_file() {
         let mut openssl = command("openssl");
@@ -149,10 +124,16 @@ fn certificate(folder: &Path) -> Result<()> {
 }
 
 /// wrk's script; a pin names the endpoint's only version.
-fn script(folder: &Path, name: &str, key: Option<&str>, pinned: bool) -> Result<PathBuf> {
+pub(super) fn script(
+    folder: &Path,
+    name: &str,
+    key: Option<&str>,
+    pinned: bool,
+) -> Result<PathBuf> {
     let mut lua = format!(
-        "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", {BODY_BYTES})\n\
-         wrk.headers[\"Content-Type\"] = \"application/json\"\n"
+        "wrk.method = \"POST\"\nwrk.body = [==[{}]==]\n\
+         wrk.headers[\"Content-Type\"] = \"application/json\"\n",
+        rows("data")
     );
     if let Some(key) = key {
         lua.push_str(&format!(
@@ -168,7 +149,7 @@ fn script(folder: &Path, name: &str, key: Option<&str>, pinned: bool) -> Result<
 }
 
 /// `program ARGUMENTS` on one core; its output goes to a file of its name.
-fn pinned(
+pub(super) fn pinned(
     folder: &Path,
     core: &str,
     name: &str,
@@ -193,7 +174,7 @@ fn pinned(
 
 /// Waits until a `POST` is answered with 200, then lists the process and its
 /// children.
-fn up(
+pub(super) fn up(
     mut child: Child,
     name: &'static str,
     plain: String,
@@ -279,9 +260,9 @@ fn start_nginx(folder: &Path, core: &str, name: &str, http: &str) -> Result<Chil
     )
 }
 
-fn upstream(folder: &Path) -> Result<Proxy> {
+pub(super) fn upstream(folder: &Path) -> Result<Proxy> {
     let port = free_port()?;
-    let body = "y".repeat(BODY_BYTES);
+    let body = rows("predictions");
     let http = format!(
         "  server {{\n    listen 127.0.0.1:{port} backlog=4096;\n    default_type application/json;\n    \
          location / {{ return 200 '{body}'; }}\n  }}\n"
@@ -349,94 +330,4 @@ fn haproxy(folder: &Path, upstream: &str) -> Result<Proxy> {
 
 fn url(scheme: &str, port: u16) -> String {
     format!("{scheme}://127.0.0.1:{port}/score")
-}
-
-fn gateway(folder: &Path, setting: &Setting, upstream: &str) -> Result<Proxy> {
-    let Setting {
-        name,
-        spec: endpoint,
-        ..
-    } = setting;
-    let short = name.replace([' ', ','], "");
-    let state = folder.join(format!("{short}-state"));
-    if state.is_dir() {
-        fs::remove_dir_all(&state)?;
-    }
-    let log = folder.join("access.log").display().to_string();
-    let log = if setting.access_log {
-        log.as_str()
-    } else {
-        "none"
-    };
-    let file = folder.join(format!("{short}.yaml"));
-    let text = format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayConfig\nmetadata: {{ name: default }}\nspec:\n  \
-         threads: 1\n  listeners:\n    - {{ name: plain, address: 127.0.0.1:0, tls: {{ mode: none }} }}\n    \
-         - {{ name: tls, address: 127.0.0.1:0, tls: {{ mode: certificates, certificates: [{{ certFile: tls.crt, keyFile: tls.key }}] }} }}\n  \
-         admin: {{ address: 127.0.0.1:0 }}\n  accessLog: {{ to: {log} }}\n---\n\
-         apiVersion: tidegate.dev/v1alpha1\nkind: Endpoint\nmetadata: {{ name: bench }}\nspec:\n  {endpoint}\n  \
-         versions:\n    - name: one\n      traffic: 100\n      maxConcurrentRequests: 256\n      \
-         static: {{ addresses: [\"{upstream}\"] }}\n"
-    );
-    fs::write(&file, text)?;
-    let binary = std::env::var_os("TIDEGATE_BIN")
-        .map_or_else(|| target().join("release/tidegate"), PathBuf::from);
-    let (file, state_shown) = (file.display().to_string(), state.display().to_string());
-    let child = pinned(
-        folder,
-        PROXY_CORE,
-        name,
-        &binary,
-        &["run", "-f", &file, "--state", &state_shown],
-    )?;
-    let run = run_json(&state)?;
-    let listener = |name: &str| -> Result<String> {
-        let url = run
-            .pointer(&format!("/listeners/{name}"))
-            .and_then(Value::as_str);
-        let url = url.with_context(|| format!("run.json has no listener {name}"))?;
-        Ok(format!(
-            "{}/api/v1/service/bench/score",
-            url.trim_end_matches('/')
-        ))
-    };
-    let key = endpoint
-        .contains("mode: key")
-        .then(|| key(&binary, &state))
-        .transpose()?;
-    let script = script(folder, name, key.as_deref(), setting.pinned)?;
-    up(
-        child,
-        name,
-        listener("plain")?,
-        Some(listener("tls")?),
-        script,
-    )
-}
-
-fn run_json(state: &Path) -> Result<Value> {
-    let begun = Instant::now();
-    loop {
-        let text = fs::read_to_string(state.join("run.json")).unwrap_or_default();
-        if let Ok(run) = serde_json::from_str::<Value>(&text) {
-            return Ok(run);
-        }
-        if begun.elapsed() > START {
-            bail!("no {}; see target/bench", state.join("run.json").display());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The endpoint's primary key, as an operator gets it.
-fn key(binary: &Path, state: &Path) -> Result<String> {
-    let mut show = command(binary);
-    show.args(["keys", "show", "bench", "-o", "json", "--state"])
-        .arg(state);
-    let shown: Value = serde_json::from_str(&output(&mut show)?)?;
-    let key = shown
-        .get("primaryKey")
-        .and_then(Value::as_str)
-        .context("no primaryKey")?;
-    Ok(key.to_owned())
 }

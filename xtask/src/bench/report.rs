@@ -5,10 +5,10 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::Case;
-use crate::run::{command, output, root};
+use super::{Case, machine};
+use crate::run::root;
 
 /// The measurements as a table, one block per kind of load.
 pub(super) fn table(cases: &[Case]) -> String {
@@ -49,52 +49,30 @@ pub(super) fn table(cases: &[Case]) -> String {
 }
 
 /// Puts the table between the markers of `bench/README.md`.
-pub(super) fn write(table: &str, seconds: u32, rounds: usize) -> Result<()> {
-    let file = root().join("bench/README.md");
-    let text = fs::read_to_string(&file)?;
-    let (before, rest) = text.split_once(BEGIN).unwrap_or((&text, ""));
-    let after = rest.split_once(END).map_or("\n", |(_, after)| after);
+pub(super) fn write(table: &str, seconds: u32, rounds: usize, state: &str) -> Result<()> {
     let head = format!(
-        "`cargo xtask bench --seconds {seconds}` on {}: {rounds} rounds, medians by CPU.\n{}",
-        output(command("date").args(["-u", "+%Y-%m-%d"]))?.trim(),
-        machine()?,
+        "`cargo xtask bench --seconds {seconds}` on {}: {rounds} rounds, medians by CPU.\n\
+         {}; {}; {}.\n{state}",
+        machine::today()?,
+        machine::kind()?,
+        machine::version("nginx", "-v"),
+        machine::version("haproxy", "-v"),
     );
-    fs::write(
-        &file,
-        format!("{before}{BEGIN}\n{head}\n\n{table}{END}{after}"),
-    )?;
-    Ok(())
+    put("bench", &format!("{head}\n\n{table}"))
 }
 
-const BEGIN: &str = "<!-- written by cargo xtask bench: begin -->";
-const END: &str = "<!-- written by cargo xtask bench: end -->";
-
-/// What it ran on.
-fn machine() -> Result<String> {
-    let cpus = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    let model = model
-        .unwrap_or(": unknown")
-        .trim_start_matches([' ', '\t', ':']);
-    let kernel = output(command("uname").arg("-r"))?;
-    let first = |program: &str, argument: &str| {
-        let said = command(program).arg(argument).output().ok();
-        let said = said
-            .map(|out| [out.stdout, out.stderr].concat())
-            .unwrap_or_default();
-        String::from_utf8_lossy(&said)
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
-    Ok(format!(
-        "{model}, Linux {}; {}; {}.",
-        kernel.trim(),
-        first("nginx", "-v"),
-        first("haproxy", "-v"),
-    ))
+/// Puts a text between the markers of one command in `bench/README.md`.
+pub(super) fn put(command: &str, content: &str) -> Result<()> {
+    let file = root().join("bench/README.md");
+    let text = fs::read_to_string(&file)?;
+    let begin = format!("<!-- written by cargo xtask {command}: begin -->\n");
+    let end = format!("<!-- written by cargo xtask {command}: end -->");
+    let (before, rest) = text
+        .split_once(&begin)
+        .with_context(|| format!("bench/README.md has no line `{}`", begin.trim()))?;
+    let (_, after) = rest
+        .split_once(&end)
+        .with_context(|| format!("bench/README.md has no line `{end}`"))?;
+    fs::write(&file, format!("{before}{begin}{content}{end}{after}"))?;
+    Ok(())
 }
