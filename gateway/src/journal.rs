@@ -18,6 +18,7 @@ use crate::id::wall_clock;
 use crate::name::Name;
 
 mod event;
+mod json;
 
 /// How long a file is written before it is complete.
 pub const ROLL_EVERY: Duration = Duration::from_secs(60);

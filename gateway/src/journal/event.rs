@@ -4,10 +4,10 @@
 //! copied once. Never changes a body: what is JSON stands there as it came, to
 //! the digit, and all else as base64. Used by `journal`.
 
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Record;
+use super::json::{Json, json};
 use crate::id::rfc3339;
 
 /// Bytes of a line beside ids, names and data; about.
@@ -51,12 +51,12 @@ pub(super) fn push(line: &mut Vec<u8>, record: &Record<'_>, id: Uuid) {
     put(line, &[",\"statuscode\":"]);
     number(line, record.status);
     put(line, &[",\"outcome\":\"", record.outcome]);
-    match serde_json::from_slice::<&RawValue>(record.data) {
-        Ok(json) => {
+    match json(record.data) {
+        Some(json) => {
             put(line, &["\",\"data\":"]);
-            one_line(line, json.get());
+            one_line(line, json);
         }
-        Err(_) => {
+        None => {
             put(line, &["\",\"data_base64\":\""]);
             base64(line, record.data);
             put(line, &["\""]);
@@ -96,15 +96,15 @@ fn number(line: &mut Vec<u8>, number: u16) {
 }
 
 /// JSON has line ends as white space only; within a string they are escaped.
-fn one_line(line: &mut Vec<u8>, json: &str) {
+fn one_line(line: &mut Vec<u8>, json: Json<'_>) {
     let begin = line.len();
-    line.extend_from_slice(json.as_bytes());
-    let is_end = |byte: u8| byte == b'\n' || byte == b'\r';
-    // All of it, without a way out: that becomes a few wide instructions.
-    let ends = json.bytes().fold(false, |found, byte| found | is_end(byte));
-    if ends {
+    line.extend_from_slice(json.text);
+    if json.has_line_ends {
         let copied = line.get_mut(begin..).unwrap_or_default();
-        for byte in copied.iter_mut().filter(|byte| is_end(**byte)) {
+        for byte in copied
+            .iter_mut()
+            .filter(|byte| matches!(byte, b'\n' | b'\r'))
+        {
             *byte = b' ';
         }
     }
