@@ -68,8 +68,12 @@ pub async fn serve(
     let (parts, body) = request.into_parts();
     let mut ledger = Ledger::open(&worker, &connection, &parts, body);
     let manner = refuse::Manner::of(&parts);
-    let life = AssertUnwindSafe(live(&mut ledger, parts, &manner)).catch_unwind();
-    match life.await {
+    // Not by a variable: the future would be in this one twice, and hyper moves
+    // this one to the heap, for each request.
+    let life = AssertUnwindSafe(live(&mut ledger, parts, &manner))
+        .catch_unwind()
+        .await;
+    match life {
         Ok(Ok(Life::Answered(answered))) => relay::relay(ledger, answered),
         Ok(Ok(Life::Cold(chosen))) => Box::pin(cold::serve(ledger, chosen, manner)).await,
         Ok(Err(fault)) => refuse::refuse(ledger, &fault, &manner),

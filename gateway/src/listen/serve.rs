@@ -117,9 +117,9 @@ pub(super) async fn http1<A: Answer>(
         let asks = asks_for_upgrade(&request);
         let unread = !request.body().is_end_stream();
         let facts = Rc::clone(&facts);
-        let answer = site.answer.answer(Rc::clone(&facts), request);
         async move {
-            let mut answer = pin!(answer);
+            // Made here: a future that is handed in would be in this one twice.
+            let mut answer = pin!(site.answer.answer(Rc::clone(&facts), request));
             let mut response = poll_fn(|cx| {
                 let poll = answer.as_mut().poll(cx);
                 pulse.waits(unread && poll.is_pending() && facts.waits());

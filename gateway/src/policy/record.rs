@@ -3,6 +3,8 @@
 //! Shows a plugin only the headers it names, and credentials only in the auth
 //! role. Used by `call`.
 
+use std::net::IpAddr;
+
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, HeaderName};
 
@@ -27,7 +29,7 @@ pub(super) fn request(
         path: facts.path.to_owned(),
         query: facts.query.map(str::to_owned),
         authority: facts.authority.to_owned(),
-        client_ip: facts.client_ip.to_string(),
+        client_ip: address(facts.client_ip),
         endpoint: facts.endpoint.as_str().to_owned(),
         content_length: facts.content_length,
         headers: headers(facts.headers, names, role),
@@ -37,6 +39,29 @@ pub(super) fn request(
             .map(|(name, value)| ((*name).to_owned(), value.clone()))
             .collect(),
     }
+}
+
+/// The address as text. Version 4 by hand: through the formatter it costs as
+/// much as ten strings of the record.
+fn address(ip: IpAddr) -> String {
+    let IpAddr::V4(ip) = ip else {
+        return ip.to_string();
+    };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    let digit = |number: u8| char::from(b'0' + number % 10);
+    for (place, octet) in ip.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        if octet >= 100 {
+            text.push(digit(octet / 100));
+        }
+        if octet >= 10 {
+            text.push(digit(octet / 10));
+        }
+        text.push(digit(octet));
+    }
+    text
 }
 
 fn headers(all: &HeaderMap, names: &[HeaderName], role: Role) -> Vec<types::Header> {
@@ -132,5 +157,24 @@ pub(super) fn entry(entry: &Entry) -> collect_role::Entry {
         exchange: entry.exchange.and_then(|place| u32::try_from(place).ok()),
         content_type: entry.content_type.clone(),
         data: entry.data.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_everybody_writes_it() {
+        for text in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "10.99.100.255",
+            "255.255.255.255",
+            "::1",
+            "2001:db8::",
+        ] {
+            assert_eq!(address(text.parse().unwrap()), text);
+        }
     }
 }
