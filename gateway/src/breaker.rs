@@ -13,6 +13,10 @@
 
 use std::time::{Duration, Instant};
 
+mod conduct;
+
+pub use conduct::{Conduct, Word};
+
 /// What became of a request on a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -20,7 +24,7 @@ pub enum Outcome {
     Answered {
         /// Its status.
         status: u16,
-        /// Its `Retry-After`, where it had one in seconds.
+        /// Its `Retry-After`, where it had one.
         retry_after: Option<Duration>,
     },
     /// The replica could not be connected to, closed, reset or answered nonsense.

@@ -28,6 +28,7 @@ pub mod roster;
 mod seat;
 mod slot;
 mod state;
+mod tally;
 
 pub use crate::breaker::Outcome;
 pub use figures::Figures;
@@ -39,6 +40,7 @@ use load::Load;
 use roster::{Asked, GONE, Handed, Refusal, Roster, Rules};
 use slot::{Sender, Wait};
 use state::{Known, State};
+use tally::Tally;
 
 /// What a fleet goes by. Made by [`FleetSettings::new`], so that a setting that
 /// is added later has its default.
@@ -115,6 +117,7 @@ pub struct Replica {
     key: u32,
     /// Whether good answers have to be told at once (see `Slot::outcome`).
     attentive: AtomicBool,
+    tally: Tally,
 }
 
 /// A fleet's sums at one moment.
@@ -236,6 +239,7 @@ impl Fleet {
             slots: state.settings.slots_per_replica.get(),
             key: state.roster.add(),
             attentive: AtomicBool::new(false),
+            tally: Tally::default(),
         });
         let place = replica.key as usize;
         if state.replicas.len() <= place {

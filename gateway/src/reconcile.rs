@@ -309,6 +309,9 @@ impl Control {
         let entry = bind::entry(&running);
         let name = running.spec.name.clone();
         self.endpoints.write().insert(name, Arc::clone(&running));
+        for version in &running.versions {
+            version.is_in(&entry);
+        }
         self.table.put(entry);
         running.since.keep(&running.names());
         drop(running.status());

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::breaker::Conduct;
 use crate::id::ReplicaId;
 use crate::log;
 use crate::name::Name;
@@ -117,9 +118,9 @@ impl ReplicaEvent {
     }
 }
 
-/// Whether a replica has requests in flight. Asked before a ready replica is
-/// probed: a busy one is judged by its request (SEMANTICS §4).
-pub type Busy = Arc<dyn Fn(&ReplicaId) -> bool + Send + Sync>;
+/// What became of a replica's requests. Asked before a ready replica is probed:
+/// a busy one is judged by its request (SEMANTICS §4).
+pub type ConductOf = Arc<dyn Fn(&ReplicaId) -> Conduct + Send + Sync>;
 
 /// Which replicas to run.
 #[derive(Clone)]
@@ -128,8 +129,8 @@ pub struct ReplicasSpec {
     pub endpoint: Name,
     /// Its version.
     pub version: Arc<Version>,
-    /// Whether a replica has requests in flight.
-    pub busy: Busy,
+    /// What became of a replica's requests.
+    pub conduct: ConductOf,
 }
 
 impl fmt::Debug for ReplicasSpec {

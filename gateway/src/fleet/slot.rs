@@ -35,6 +35,8 @@ pub struct Slot {
     /// Microseconds to the answer's head, at least 1; 0 where none is told.
     answered_us: AtomicU32,
     failed: AtomicBool,
+    /// Whether any outcome was told.
+    told: AtomicBool,
 }
 
 impl Slot {
@@ -56,6 +58,7 @@ impl Slot {
             copy: false,
             answered_us: AtomicU32::new(0),
             failed: AtomicBool::new(false),
+            told: AtomicBool::new(false),
         })
     }
 
@@ -85,6 +88,14 @@ impl Slot {
         });
     }
 
+    /// The same for an answer that nobody waited for: its time is no figure.
+    pub fn answered_late(&self, status: u16, retry_after: Option<Duration>) {
+        self.outcome(Outcome::Answered {
+            status,
+            retry_after,
+        });
+    }
+
     /// Says what became of the request, once its head came or it failed. Not to
     /// be called where the caller went away: that says nothing of the replica.
     ///
@@ -96,6 +107,11 @@ impl Slot {
         let failed = !matches!(outcome, Outcome::Answered { status, .. } if status < 500);
         if failed {
             self.failed.store(true, Ordering::Relaxed);
+        }
+        self.told.store(true, Ordering::Relaxed);
+        match outcome {
+            Outcome::Answered { .. } => self.replica.tally.answered(),
+            Outcome::TransportError | Outcome::Timeout => self.replica.tally.failed(),
         }
         if good && !self.replica.attentive.load(Ordering::Relaxed) {
             return;
@@ -112,6 +128,9 @@ impl Slot {
     fn give(&mut self) -> Vec<Made> {
         if std::mem::replace(&mut self.given, true) {
             return Vec::new();
+        }
+        if !*self.told.get_mut() {
+            self.replica.tally.left();
         }
         let now = now();
         let mut state = self.fleet.state.lock();

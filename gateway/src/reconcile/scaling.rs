@@ -4,7 +4,7 @@
 //! number. What the number should be is `scale`'s rule, fed with the fleet's own
 //! counts, never by asking replicas. Used by `reconcile`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -23,13 +23,15 @@ use crate::name::Name;
 use crate::resource::{Autoscale, Scale, Version};
 use crate::runtime::{ReplicaEvent, Replicas, ReplicasSpec};
 use crate::scale::{Bounds, Load, Scaler};
+use crate::table::Entry;
 
 /// How often a version without a scaler looks at its fleet, so that what is over
 /// there, such as an ejection, is over in the gauges too.
 const IDLE_LOOK: Duration = Duration::from_secs(10);
 
-/// For how long at least a version that was replaced still takes requests: those
-/// that were routed before and are still being judged by a policy.
+/// For how long a version that was replaced still takes requests once no
+/// exchange holds an entry with it: from its choice to its slot an exchange
+/// waits for nothing, but its thread may.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// How often a version that is to end looks whether its queue is served.
@@ -78,6 +80,16 @@ pub(super) struct Orders {
     wanted: watch::Sender<u32>,
     /// Lets the replicas drain, then ends the task.
     retire: CancellationToken,
+    /// Entries that exchanges may still hold.
+    entries: Mutex<Vec<Weak<Entry>>>,
+}
+
+impl Orders {
+    /// Whether anybody holds an entry with the version.
+    fn is_shown(&self) -> bool {
+        let entries = self.entries.lock();
+        entries.iter().any(|entry| entry.strong_count() > 0)
+    }
 }
 
 /// The task of one version.
@@ -178,14 +190,15 @@ impl Control {
                 serving,
                 wanted: watch::channel(wanted).0,
                 retire: retire.clone(),
+                entries: Mutex::default(),
             }),
         });
-        let busy = move |id: &ReplicaId| fleet.busy(id) > 0;
+        let conduct = move |id: &ReplicaId| fleet.conduct(id);
         let (replicas, news) = self.machine.start(
             ReplicasSpec {
                 endpoint: endpoint.clone(),
                 version: Arc::clone(&spec),
-                busy: Arc::new(busy),
+                conduct: Arc::new(conduct),
             },
             wanted,
         );
@@ -236,6 +249,13 @@ impl RunningVersion {
         self.orders.retire.cancelled().await;
     }
 
+    /// Exchanges may find it in this entry from now on.
+    pub(super) fn is_in(&self, entry: &Arc<Entry>) {
+        let mut entries = self.orders.entries.lock();
+        entries.retain(|entry| entry.strong_count() > 0);
+        entries.push(Arc::downgrade(entry));
+    }
+
     /// Nothing new, then the exchanges under way, then the end of the replicas.
     pub(super) fn retire(&self) {
         self.orders.retire.cancel();
@@ -273,7 +293,10 @@ impl Driver {
                 () = &mut end => break,
                 event = news.recv() => match event {
                     Some(event) => drop(self.version.take(&event)),
-                    None => end.as_mut().await,
+                    None => {
+                        end.as_mut().await;
+                        break;
+                    }
                 },
             }
         }
@@ -298,8 +321,12 @@ impl Driver {
         self.replicas.stop_all().await;
     }
 
-    /// Ends when nobody waits who chose this version before it was replaced.
+    /// Ends when nobody may still choose this version, as policies are asked for
+    /// those who were routed before it was replaced, and nobody waits who did.
     async fn queue_served(&self) {
+        while self.version.orders.is_shown() {
+            sleep(QUEUE_LOOK).await;
+        }
         sleep(LINGER).await;
         while self.version.fleet.counts().queued > 0 {
             sleep(QUEUE_LOOK).await;

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::health::{Change, Health};
 use super::{Place, ReplicaEvent};
-use crate::resource::{Probe, Runtime};
+use crate::breaker::{Conduct, Word};
+use crate::resource::Runtime;
 use crate::upstream::{self, ProbeError, Secure};
 
 /// How long a replica has been ready.
@@ -44,13 +45,24 @@ pub(super) async fn watch(
     let probe = &place.spec.version.readiness;
     let mut health = Health::new();
     let mut news = News::default();
+    let mut requests = Requests::default();
     tokio::time::sleep(probe.initial_delay).await;
     loop {
         let started = Instant::now();
-        if let Some(outcome) = ask(place, (address, tls), probe, health.ready()).await {
-            let change = health.judge(probe, outcome.is_ok());
-            since.update(health.ready());
-            news.tell(place, change, outcome).await;
+        // A busy one that is ready is judged by its requests: ejection is their
+        // way to take it out.
+        let word = requests.look(place);
+        let asked = match word {
+            Word::Idle | Word::Left => true,
+            Word::Answers | Word::Fails | Word::Waits => !health.ready(),
+        };
+        if asked {
+            let outcome = upstream::probe(address, tls, probe).await;
+            if !overtaken(place, word, &outcome) || !health.ready() {
+                let change = health.judge(probe, outcome.is_ok());
+                since.update(health.ready());
+                news.tell(place, change, outcome).await;
+            }
         }
         tokio::time::sleep_until(started + health.period(probe)).await;
     }
@@ -63,37 +75,47 @@ pub(super) async fn dead(place: &Place, address: SocketAddr) -> String {
         return std::future::pending().await;
     };
     let mut health = Health::alive();
+    let mut requests = Requests::default();
     tokio::time::sleep(probe.initial_delay).await;
     loop {
         let started = Instant::now();
-        if let Some(Err(error)) = ask(place, (address, None), probe, true).await {
-            if health.judge(probe, false).is_some() {
-                let times = probe.failure_threshold;
-                return format!("failed its liveness probe {times} times: {error}");
+        let word = requests.look(place);
+        let judged = match word {
+            Word::Idle | Word::Left => {
+                let outcome = upstream::probe(address, None, probe).await;
+                (!overtaken(place, word, &outcome)).then(|| outcome.map_err(|e| e.to_string()))
             }
-        } else {
-            health.judge(probe, true);
+            Word::Answers => Some(Ok(())),
+            Word::Fails => Some(Err("it answered none of its requests".to_owned())),
+            Word::Waits => None,
+        };
+        let ok = judged.as_ref().map(Result::is_ok);
+        if ok.and_then(|ok| health.judge(probe, ok)).is_some()
+            && let Some(Err(error)) = judged
+        {
+            let times = probe.failure_threshold;
+            return format!("failed its liveness probe {times} times: {error}");
         }
         tokio::time::sleep_until(started + probe.period).await;
     }
 }
 
-/// One probe; none where the replica is `well` as far as is known and has
-/// requests in flight: then it is judged by them, because a model server that
-/// answers probes only between requests is not dead.
-async fn ask(
-    place: &Place,
-    (address, tls): (SocketAddr, Option<&Secure>),
-    probe: &Probe,
-    well: bool,
-) -> Option<Result<(), ProbeError>> {
-    let busy = || well && (place.spec.busy)(&place.id);
-    if busy() {
-        return None;
+/// What was said at the last look.
+#[derive(Debug, Default)]
+struct Requests(Conduct);
+
+impl Requests {
+    fn look(&mut self, place: &Place) -> Word {
+        let now = (place.spec.conduct)(&place.id);
+        let before = std::mem::replace(&mut self.0, now);
+        now.since(&before)
     }
-    let outcome = upstream::probe(address, tls, probe).await;
-    // A request may have come before the probe was answered.
-    (outcome.is_ok() || !busy()).then_some(outcome)
+}
+
+/// Whether a probe of an idle replica failed because a request came before it
+/// was answered: a model server may answer probes only between requests.
+fn overtaken(place: &Place, word: Word, outcome: &Result<(), ProbeError>) -> bool {
+    outcome.is_err() && word == Word::Idle && (place.spec.conduct)(&place.id).busy > 0
 }
 
 /// What was told of the probes so far.

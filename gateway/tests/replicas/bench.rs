@@ -10,10 +10,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate::breaker::Conduct;
 use tidegate::id::ReplicaId;
 use tidegate::name::Name;
 use tidegate::resource::{CallerGone, Probe, Process, Runtime, Scale, Version};
-use tidegate::runtime::{Busy, LogQuery, Machine, ReplicaEvent, Replicas, ReplicasSpec};
+use tidegate::runtime::{ConductOf, LogQuery, Machine, ReplicaEvent, Replicas, ReplicasSpec};
 use tidegate::shutdown::Tasks;
 use tidegate::units::Percent;
 use tokio::sync::mpsc;
@@ -88,8 +89,16 @@ pub(crate) fn process(dir: &Path, command: &[&str]) -> Process {
     }
 }
 
-pub(crate) fn idle() -> Busy {
-    Arc::new(|_| false)
+/// Of a replica that computes, or does not.
+pub(crate) fn running(busy: bool) -> Conduct {
+    Conduct {
+        busy: busy.into(),
+        ..Conduct::default()
+    }
+}
+
+pub(crate) fn idle() -> ConductOf {
+    Arc::new(|_| Conduct::default())
 }
 
 /// A machine with its state in a folder of its own.
@@ -118,13 +127,13 @@ impl Bench {
         &self,
         runtime: Runtime,
         probe: Probe,
-        busy: Busy,
+        conduct: ConductOf,
         wanted: u32,
     ) -> (Replicas, mpsc::Receiver<ReplicaEvent>) {
         let spec = ReplicasSpec {
             endpoint: Name::parse("iris").unwrap(),
             version: version(runtime, probe, None),
-            busy,
+            conduct,
         };
         self.machine.start(spec, wanted)
     }
@@ -134,12 +143,12 @@ impl Bench {
         &self,
         process: Process,
         liveness: Probe,
-        busy: Busy,
+        conduct: ConductOf,
     ) -> (Replicas, mpsc::Receiver<ReplicaEvent>) {
         let spec = ReplicasSpec {
             endpoint: Name::parse("iris").unwrap(),
             version: version(Runtime::Process(process), probe(Some("/")), Some(liveness)),
-            busy,
+            conduct,
         };
         self.machine.start(spec, 1)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate::resource::Runtime;
 use tidegate::runtime::ReplicaEvent;
 
-use crate::bench::{Bench, idle, next, probe, ready};
+use crate::bench::{Bench, idle, next, probe, ready, running};
 
 #[tokio::test]
 async fn a_fixed_address_is_ready_while_its_probes_succeed() {
@@ -27,7 +27,7 @@ async fn a_fixed_address_is_ready_while_its_probes_succeed() {
         probe(None),
         Arc::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
-            is_busy.load(Ordering::SeqCst)
+            running(is_busy.load(Ordering::SeqCst))
         }),
         1,
     );

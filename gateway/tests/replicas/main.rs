@@ -16,10 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use tidegate::breaker::Conduct;
 use tidegate::resource::Runtime;
 use tidegate::runtime::ReplicaEvent;
 
-use bench::{Bench, SERVER, ask, exited, idle, kill, next, probe, process, ready, starting, told};
+use bench::{
+    Bench, SERVER, ask, exited, idle, kill, next, probe, process, ready, running, starting, told,
+};
 
 #[tokio::test]
 async fn a_process_is_started_on_its_port_and_stopped() {
@@ -235,7 +238,7 @@ async fn a_process_that_fails_its_liveness_is_started_again_but_not_while_it_is_
         probe(Some("/missing")),
         Arc::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
-            is_busy.load(Ordering::SeqCst)
+            running(is_busy.load(Ordering::SeqCst))
         }),
     );
     let (id, _) = ready(&mut events).await;
@@ -266,5 +269,45 @@ async fn a_process_that_fails_its_liveness_is_started_again_but_not_while_it_is_
         ReplicaEvent::BackOff { .. }
     ));
     ready(&mut events).await;
+    replicas.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_process_that_answers_none_of_its_requests_is_started_again_while_it_is_busy() {
+    let bench = Bench::new();
+    let server = process(bench.folder.path(), &["python3", "-c", SERVER]);
+    let failing = Arc::new(AtomicBool::new(false));
+    let counts = Arc::new(AtomicU32::new(0));
+    let (fails, count) = (Arc::clone(&failing), Arc::clone(&counts));
+    // Its probes would succeed: they are not asked.
+    let (replicas, mut events) = bench.start_live(
+        server,
+        probe(Some("/")),
+        Arc::new(move |_| {
+            let looks = count.fetch_add(1, Ordering::SeqCst);
+            let fails = fails.load(Ordering::SeqCst);
+            Conduct {
+                busy: 1,
+                unanswered: looks,
+                // At every second look one was answered as well.
+                answered: if fails { 0 } else { looks / 2 },
+                left: 0,
+            }
+        }),
+    );
+    let (id, _) = ready(&mut events).await;
+    while counts.load(Ordering::SeqCst) < 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(events.is_empty(), "a row that is broken is none");
+    failing.store(true, Ordering::SeqCst);
+    let why = "failed its liveness probe 3 times: it answered none of its requests";
+    assert_eq!(
+        next(&mut events).await,
+        ReplicaEvent::NotReady {
+            id,
+            reason: why.to_owned()
+        }
+    );
     replicas.stop_all().await;
 }
