@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::StatusCode;
+use http::header::{DATE, RETRY_AFTER};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -218,19 +220,51 @@ async fn finish(held: Held, pool: Rc<Pool>, deadline: Instant) {
         Ok(Ok(response)) => {
             // A head that is not passed on says nothing certain of its end.
             let fine = head::check_answer(response.status(), response.headers(), None).is_ok();
+            if fine {
+                slot.answered_late(response.status().as_u16(), retry_after(&response));
+            } else {
+                slot.outcome(Outcome::TransportError);
+            }
             if fine && matches!(timeout(DRAIN_TIMEOUT, drain(response)).await, Ok(true)) {
                 pool.put(link);
             } else {
                 drop(link);
             }
         }
-        Ok(Err(_failed)) => drop(link),
+        Ok(Err(_failed)) => {
+            drop(link);
+            slot.outcome(Outcome::TransportError);
+        }
         Err(_late) => {
             drop(link);
             slot.outcome(Outcome::Timeout);
         }
     }
     drop(slot);
+}
+
+/// For how long an answer asks to be left in peace: seconds, or a date.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let status = response.status();
+    if !matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
+        return None;
+    }
+    let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    pause(value, || response.headers().get(DATE)?.to_str().ok())
+}
+
+/// A date counts from the answer's own `Date`, so that nobody's clock matters;
+/// without one it says nothing.
+fn pause<'a>(value: &str, date: impl FnOnce() -> Option<&'a str>) -> Option<Duration> {
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    let from = httpdate::parse_http_date(date()?).ok()?;
+    until.duration_since(from).ok()
 }
 
 /// Reads an answer to its end; whether it has one.
@@ -247,6 +281,22 @@ async fn drain(response: Response) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_seconds_or_a_date_by_the_models_own_clock() {
+        #[track_caller]
+        fn check(value: &str, date: Option<&str>, expected: Option<u64>) {
+            let found = pause(value, || date);
+            assert_eq!(found, expected.map(Duration::from_secs), "{value} {date:?}");
+        }
+        let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        check("7", None, Some(7));
+        check("Sun, 06 Nov 1994 08:49:47 GMT", date, Some(10));
+        check("Sun, 06 Nov 1994 08:49:47 GMT", None, None);
+        check("Sun, 06 Nov 1994 08:49:07 GMT", date, None);
+        check("soon", date, None);
+        check("-1", date, None);
+    }
 
     #[test]
     fn time_is_up_for_whoever_is_awaited() {

@@ -6,16 +6,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::header::RETRY_AFTER;
+use http::Request;
 use http::request::Parts;
-use http::{Request, StatusCode};
 use tokio::time::Instant;
 
 use super::Waiting;
 use super::choose::Chosen;
-use super::flight::{Field, Flight, Late, NoAnswer, Patience};
+use super::flight::{Field, Flight, Late, NoAnswer, Patience, retry_after};
 use super::head::{self, Origin, Outgoing};
 use super::ledger::Ledger;
 use super::mirror;
@@ -344,18 +342,6 @@ fn landed(ledger: &mut Ledger, outbound: &Outbound<'_>, sent: Sent) -> Result<Se
         outbound.uploading.stop();
     }
     Ok((response, link, slot))
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    let status = response.status();
-    if !matches!(
-        status,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-    ) {
-        return None;
-    }
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    seconds.parse().ok().map(Duration::from_secs)
 }
 
 /// The fault of a caller's body that cannot be sent on.

@@ -221,7 +221,10 @@ impl Ledger {
     /// Why it ends, where nothing ended it: its caller left, or the gateway
     /// does not wait any longer.
     pub(super) fn abandoned(&self) -> Fault {
-        if self.worker.shared.tasks.is_cut() {
+        if std::thread::panicking() {
+            // Its words were printed by the panic itself.
+            Fault::Internal("panicked while the answer was passed on".to_owned())
+        } else if self.worker.shared.tasks.is_cut() {
             Fault::Draining
         } else {
             Fault::CallerGone

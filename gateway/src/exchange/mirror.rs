@@ -117,6 +117,9 @@ pub(super) fn plan(ledger: &Ledger, chosen: &mut Chosen) -> Option<Box<Plan>> {
         }
         listed
     });
+    if to.is_empty() {
+        return None;
+    }
     let length = chosen.admitted.content_length;
     let body_bytes = match length.map(usize::try_from) {
         Some(length) => length.unwrap_or(usize::MAX),
@@ -186,6 +189,7 @@ impl Plan {
             over: Notify::new(),
         });
         let share = Rc::new(self.share);
+        let mut sent = false;
         for version in self.to {
             let own = version.spec.default || version.spec.traffic != crate::units::Percent::ZERO;
             let Some(slot) = version.fleet.spare_slot(own) else {
@@ -199,14 +203,17 @@ impl Plan {
                 request: Request::from_parts(head.clone(), Upload::copy(body.clone())),
                 compare_body: self.compare_body,
             };
+            sent = true;
             let (seen, share) = (Rc::clone(&seen), Rc::clone(&share));
             worker.shared.tasks.spawn_local(async move {
                 copy.run(slot, &seen).await;
                 drop(share);
             });
         }
-        let digest = self.compare_body.then(XxHash3_64::new);
-        ledger.original = Some(Box::new(Original { seen, digest }));
+        if sent {
+            let digest = self.compare_body.then(XxHash3_64::new);
+            ledger.original = Some(Box::new(Original { seen, digest }));
+        }
     }
 }
 
