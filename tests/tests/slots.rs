@@ -267,6 +267,8 @@ fn weights_of_a_version_without_replicas_move() {
     for _ in 0..20 {
         assert_eq!(gateway.score("iris", "", &[]).status, 200);
     }
+    let moved = |version| gateway.metric("tidegate_moved_shares_total", &[("version", version)]);
+    assert_eq!((moved("green"), moved("blue")), (20.0, 0.0));
     let pinned = gateway.score("iris", "", &[("azureml-model-deployment", "green")]);
     assert_eq!((pinned.status, pinned.code().as_str()), (503, "no-replica"));
 }
