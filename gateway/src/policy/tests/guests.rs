@@ -345,6 +345,18 @@ async fn lie_collect() {
     check_collect("lie-collect", FaultKind::Lie, "of exchange").await;
 }
 
+#[tokio::test]
+async fn mirror_split() {
+    let fixture = fixture();
+    let policy = bound(&fixture, "mirror-split", "{}").await.unwrap();
+    let asked = Asked::new(&[]);
+    let candidates = candidates(&[("blue", 8000), ("green", 2000)]);
+    let choice = policy.choose(&asked.facts(), None, 1, candidates).await;
+    let choice = choice.unwrap();
+    let mirrors: Vec<&str> = choice.mirrors.iter().map(Name::as_str).collect();
+    assert_eq!((choice.version.as_str(), mirrors), ("blue", vec!["green"]));
+}
+
 #[test]
 fn every_guest_has_a_test_of_its_name() {
     let tests = include_str!("guests.rs");
