@@ -20,6 +20,7 @@ pub mod delete;
 pub mod describe;
 pub mod diff;
 pub mod events;
+pub mod explain;
 pub mod files;
 pub mod get;
 pub mod history;
@@ -69,6 +70,8 @@ pub enum Verb {
     Check(files::Check),
     /// Print the JSON Schema of resource files, for editors.
     Schema(schema::Schema),
+    /// Explain a key of resource files, or a fault.
+    Explain(explain::Explain),
     /// List endpoints, versions or plugins, or show one.
     Get(get::Get),
     /// Tell all about one endpoint, version or plugin.
@@ -248,6 +251,7 @@ async fn act(verb: Verb) -> Result<(), Failure> {
         Verb::Run(_) => Err(Failure::Usage("run is not a verb of the client".to_owned())),
         Verb::Check(check) => check.act(),
         Verb::Schema(schema) => schema.act(),
+        Verb::Explain(explain) => explain.act(),
         Verb::Get(get) => get.act().await,
         Verb::Describe(describe) => describe.act().await,
         Verb::Apply(apply) => apply.act().await,

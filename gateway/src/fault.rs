@@ -10,6 +10,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::name::Name;
 
+mod advice;
+
+pub use advice::{ADVICE, Advice, advice};
+
 /// What a policy said to a caller it turned away.
 #[derive(Debug, Clone, Default)]
 pub struct Denial {
@@ -332,6 +336,18 @@ mod tests {
         assert_eq!(codes, CODES);
         for (place, fault) in one_of_each().iter().enumerate() {
             assert_eq!(fault.index(), place);
+        }
+    }
+
+    #[test]
+    fn every_fault_is_explained_as_what_it_is() {
+        for (fault, advice) in one_of_each().iter().zip(ADVICE) {
+            let row = fault.row();
+            let said = (advice.code, advice.status, advice.title);
+            assert_eq!(said, (row.code, row.status, row.title));
+            assert!(advice.when.ends_with('.'), "{}", advice.code);
+            let help = [advice.caller, advice.operator].concat();
+            assert!(help.ends_with('.'), "{}: nothing to do", advice.code);
         }
     }
 

@@ -19,7 +19,7 @@ mod exchange;
 mod names;
 
 pub use exchange::ExchangeMetrics;
-pub use names::Metrics;
+pub use names::{Metrics, Row};
 
 /// Cells a value has before [`set_workers`] says how many there are.
 const CELLS_DEFAULT: usize = 2;

@@ -85,3 +85,88 @@ fn a_schema_is_of_the_kind_and_the_draft_that_is_asked_for() {
         assert!(errors.contains("possible values"), "{errors}");
     }
 }
+
+/// Exit code, standard output and standard error of `tidegate explain`.
+fn explain(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut line = Command::new(binary());
+    let output = line.arg("explain").args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn keys_and_faults_are_explained() {
+    for (arguments, expected) in [
+        (
+            &[][..],
+            &["gatewayconfig  ", "plugin  ", "endpoint  ", "fault  "][..],
+        ),
+        (
+            &["endpoint.spec.versions.maxQueueWait"],
+            &[
+                "endpoint.spec.versions[].maxQueueWait\n",
+                "type      duration: a whole number and ms, s, m, h or d",
+                "default   500ms\n",
+                "limits    0s to 1d\n",
+                "How long a request waits for a slot",
+            ],
+        ),
+        (
+            &["spec.versions[1].callerGone"],
+            &["finish | abort", "\nabort ", "default   finish\n"],
+        ),
+        (&["plugin"], &["KEY ", "\nspec ", "required"]),
+        (
+            &["plugin", "--recursive"],
+            &["\nspec.limits.cpu ", "\nspec.metrics[].labels "],
+        ),
+        (
+            &["spec.limits.memory"],
+            &[
+                "gatewayconfig.spec.limits.memory\n",
+                "plugin.spec.limits.memory\n",
+            ],
+        ),
+        (
+            &["endpoint.spec.cors"],
+            &["none yet; comes with a later version", "until then  null\n"],
+        ),
+        (&["fault"], &["CODE ", "\nmalformed ", "\nscoring-timeout "]),
+        (
+            &["fault", "503"],
+            &["\noverloaded ", "\nno-replica ", "\ndraining "],
+        ),
+        (
+            &["fault", "overloaded"],
+            &["overloaded: 503 Overloaded\n", "\nCaller: ", "\nOperator: "],
+        ),
+        (&["fault", "504"], &["scoring-timeout: 504 "]),
+    ] {
+        let (code, out, errors) = explain(arguments);
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{arguments:?}");
+        for part in expected {
+            assert!(
+                out.contains(part),
+                "{arguments:?}: {part:?} is not in\n{out}"
+            );
+        }
+    }
+    for (arguments, code, expected) in [
+        (
+            &["endpoint.spec.versions.trafic"][..],
+            1,
+            "did you mean traffic?",
+        ),
+        (&["endpont"], 2, "did you mean endpoint?"),
+        (&["fault", "overload"], 1, "did you mean overloaded?"),
+        (&["endpoint", "spec"], 2, "a key path is one word"),
+    ] {
+        let (got, out, errors) = explain(arguments);
+        assert_eq!((got, out.as_str()), (Some(code), ""), "{arguments:?}");
+        assert!(errors.contains(expected), "{errors}");
+    }
+}

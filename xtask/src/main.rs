@@ -61,7 +61,7 @@ enum Command {
     },
     /// Simulates scaling in virtual time; writes the figures of docs/scaling.md
     Sim,
-    /// Writes the generated files of docs/ (schemas)
+    /// Writes the generated files of docs/ (schemas, CONFIG.md, METRICS.md)
     Docs,
     /// Installs what tests and demo need, and nothing else
     Setup,

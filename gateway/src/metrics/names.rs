@@ -5,14 +5,28 @@
 
 use std::sync::Arc;
 
-use prometheus::{Registry, TextEncoder};
+use prometheus::{Registry, TextEncoder, proto};
 
 use super::{Collected, Counter, Family, Gauge, Histogram, Value};
+
+/// What a family is, for those who read of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// With the prefix.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+    /// What it means.
+    pub help: String,
+}
 
 /// All families of the gateway.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    rows: Vec<Row>,
     /// Exchanges: endpoint, version, status class, fault code.
     pub requests: Arc<Family<Counter>>,
     /// From the first byte of the head to the last of the answer: endpoint, version.
@@ -68,100 +82,34 @@ impl Metrics {
     /// # Errors
     ///
     /// Never in practice: where a name is not one of Prometheus.
-    #[expect(clippy::too_many_lines, reason = "one row per name; nothing to follow")]
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
-        let registry = Registry::new();
-        let r = &registry;
+        let mut made = Made::default();
         let version = ["endpoint", "version"];
         let metrics = Self {
-            requests: family(
-                r,
-                "requests_total",
-                "Exchanges",
-                &["endpoint", "version", "status", "fault"],
-            )?,
-            request_seconds: family(r, "request_seconds", "Duration of exchanges", &version)?,
-            routing_seconds: family(
-                r,
-                "routing_seconds",
-                "From the head to the first byte to the replica, without the queue",
-                &version,
-            )?,
-            queue_wait_seconds: family(r, "queue_wait_seconds", "Wait for a slot", &version)?,
-            upstream_first_byte_seconds: family(
-                r,
-                "upstream_first_byte_seconds",
-                "From the request's last byte to the answer's first",
-                &version,
-            )?,
-            slots: family(r, "slots", "Slots", &["endpoint", "version", "state"])?,
-            queue_depth: family(r, "queue_depth", "Requests that wait for a slot", &version)?,
-            replicas: family(r, "replicas", "Replicas", &["endpoint", "version", "state"])?,
-            policy_seconds: family(r, "policy_seconds", "Policy calls", &["plugin", "role"])?,
-            policy_faults: family(
-                r,
-                "policy_faults_total",
-                "Failed policy calls",
-                &["plugin", "role", "kind"],
-            )?,
-            policy_decisions: family(
-                r,
-                "policy_decisions_total",
-                "What policies answered",
-                &["plugin", "role", "decision"],
-            )?,
-            plugin_instances: family(r, "plugin_instances", "Live instances", &["plugin"])?,
-            plugin_versions_live: family(
-                r,
-                "plugin_versions_live",
-                "Versions of a plugin in memory",
-                &["plugin"],
-            )?,
-            plugin_swaps: family(
-                r,
-                "plugin_swaps_total",
-                "Swaps of a plugin",
-                &["plugin", "result"],
-            )?,
-            collect_entries: family(
-                r,
-                "collect_entries_total",
-                "Collected entries",
-                &["endpoint", "version", "result"],
-            )?,
-            certificate_expiry_seconds: family(
-                r,
-                "certificate_expiry_seconds",
-                "When a certificate ends, in seconds from 1970",
-                &["name"],
-            )?,
-            moved_shares: family(
-                r,
-                "moved_shares_total",
-                "Exchanges drawn while a version's share was moved to others",
-                &version,
-            )?,
-            mirror: family(
-                r,
-                "mirror_total",
-                "Copies of exchanges for another version",
-                &["endpoint", "version", "result"],
-            )?,
-            mirror_slower_seconds: family(
-                r,
-                "mirror_slower_seconds",
-                "By how much later than the original's the answer to a copy began",
-                &version,
-            )?,
-            mirror_faster_seconds: family(
-                r,
-                "mirror_faster_seconds",
-                "By how much sooner than the original's the answer to a copy began",
-                &version,
-            )?,
-            connections: family(r, "connections", "Connections of callers", &["listener"])?,
-            build_info: family(r, "build_info", "The running build", &["version"])?,
-            registry,
+            requests: made.family("requests_total", "Exchanges by status class (2xx) and fault code; the code is empty where the model's answer passed", &["endpoint", "version", "status", "fault"])?,
+            request_seconds: made.family("request_seconds", "Exchanges, from the first byte of the head to the last of the answer", &version)?,
+            routing_seconds: made.family("routing_seconds", "From the end of the head to the first byte to the replica, without the queue", &version)?,
+            queue_wait_seconds: made.family("queue_wait_seconds", "Wait for a slot, 0 where one was free; also waits that ended in a fault", &version)?,
+            upstream_first_byte_seconds: made.family("upstream_first_byte_seconds", "From the last byte of the request to the first of the answer", &version)?,
+            slots: made.family("slots", "Slots of ready replicas: busy, free", &["endpoint", "version", "state"])?,
+            queue_depth: made.family("queue_depth", "Requests that wait for a slot", &version)?,
+            replicas: made.family("replicas", "Replicas: wanted, ready, starting, draining", &["endpoint", "version", "state"])?,
+            policy_seconds: made.family("policy_seconds", "Calls of a policy; for collect its batches", &["plugin", "role"])?,
+            policy_faults: made.family("policy_faults_total", "Failed calls of a policy: error, trap, timeout, memory, overload, lie", &["plugin", "role", "kind"])?,
+            policy_decisions: made.family("policy_decisions_total", "Answers of policies: allow, pass, deny, remembered (a grant that was used again), chosen, collected", &["plugin", "role", "decision"])?,
+            plugin_instances: made.family("plugin_instances", "Instances of a plugin that live", &["plugin"])?,
+            plugin_versions_live: made.family("plugin_versions_live", "Versions of a plugin in memory; more than 1 for as long as a call of an old one runs", &["plugin"])?,
+            plugin_swaps: made.family("plugin_swaps_total", "Swaps of a plugin: swapped, refused", &["plugin", "result"])?,
+            collect_entries: made.family("collect_entries_total", "Collected entries: taken, dropped_bytes or dropped_queue (too much waits for the policy), dropped_policy (it failed), dropped_exchange (it named one it was not shown), dropped_disk (it could not be written)", &["endpoint", "version", "result"])?,
+            certificate_expiry_seconds: made.family("certificate_expiry_seconds", "When a certificate ends, in seconds from 1970; by listener", &["name"])?,
+            moved_shares: made.family("moved_shares_total", "Exchanges drawn while the share of a version was moved to others, because none of its replicas was ready", &version)?,
+            mirror: made.family("mirror_total", "Copies of exchanges by the version that got them: same, status_differs, size_differs, body_differs, uncompared (an answer broke off), failed, skipped_REASON (not sent)", &["endpoint", "version", "result"])?,
+            mirror_slower_seconds: made.family("mirror_slower_seconds", "By how much later than the original's the answer to a copy began", &version)?,
+            mirror_faster_seconds: made.family("mirror_faster_seconds", "By how much sooner than the original's the answer to a copy began", &version)?,
+            connections: made.family("connections", "Connections of callers", &["listener"])?,
+            build_info: made.family("build_info", "The running build; always 1", &["version"])?,
+            registry: made.registry,
+            rows: made.rows,
         };
         metrics.build_info.with(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Arc::new(metrics))
@@ -175,6 +123,19 @@ impl Metrics {
             tracing::warn!(%error, "metrics could not be written");
         }
         text
+    }
+
+    /// Every family but those of plugins, as it is described to people.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Upper bounds of the buckets of every histogram, in seconds.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "far below what a float holds")]
+    pub fn buckets() -> Vec<f64> {
+        super::BOUNDS_US.map(|us| us as f64 / 1e6).to_vec()
     }
 
     /// A family of a plugin's own, `tidegate_plugin_NAME`; the one that is
@@ -194,6 +155,35 @@ impl Metrics {
             "Counted by a plugin",
             labels,
         )
+    }
+}
+
+/// Families that are being made.
+#[derive(Default)]
+struct Made {
+    registry: Registry,
+    rows: Vec<Row>,
+}
+
+impl Made {
+    fn family<V: Value>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<Arc<Family<V>>, prometheus::Error> {
+        let family = family(&self.registry, name, help, labels)?;
+        self.rows.push(Row {
+            name: format!("tidegate_{name}"),
+            kind: match V::KIND {
+                proto::MetricType::COUNTER => "counter",
+                proto::MetricType::HISTOGRAM => "histogram",
+                _ => "gauge",
+            },
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            help: help.to_owned(),
+        });
+        Ok(family)
     }
 }
 

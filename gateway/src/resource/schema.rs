@@ -80,16 +80,28 @@ pub fn of_all(draft: Draft) -> Value {
 
 /// The schema of one kind, without default and limits in its descriptions.
 fn bare(kind: &str, draft: Draft) -> Option<Value> {
-    let (mut schema, required): (Value, &[&str]) = match kind {
-        "GatewayConfig" => (generate::<Resource<GatewaySpec>>(draft), &[]),
+    let (mut schema, spec, required): (Value, Value, &[&str]) = match kind {
+        "GatewayConfig" => {
+            let spec = generate::<GatewaySpec>(draft);
+            (generate::<Resource<GatewaySpec>>(draft), spec, &[])
+        }
         // A plugin of a shipped one's name needs no `spec`.
-        "Plugin" => (generate::<Resource<PluginSpec>>(draft), &["metadata"]),
-        "Endpoint" => (
-            generate::<Resource<EndpointSpec>>(draft),
-            &["metadata", "spec"],
-        ),
+        "Plugin" => {
+            let spec = generate::<PluginSpec>(draft);
+            (generate::<Resource<PluginSpec>>(draft), spec, &["metadata"])
+        }
+        "Endpoint" => {
+            let (spec, required) = (generate::<EndpointSpec>(draft), &["metadata", "spec"]);
+            (generate::<Resource<EndpointSpec>>(draft), spec, required)
+        }
         _ => return None,
     };
+    // What the kind is says more than what every `spec` is.
+    if let Some(property) = schema.pointer_mut("/properties/spec")
+        && let Some(text) = spec.get("description")
+    {
+        *property.get_mut("description")? = text.clone();
+    }
     tidy(&mut schema);
     let root = schema.as_object_mut()?;
     root.insert("$schema".to_owned(), json!(draft.language()));

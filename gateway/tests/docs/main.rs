@@ -3,6 +3,9 @@
 //! `cargo test --test docs` compares them; `cargo xtask docs` writes them.
 #![expect(clippy::unwrap_used, reason = "a test: what is wrong should end it")]
 
+mod config;
+mod metrics;
+
 use std::path::Path;
 
 use tidegate::resource::schema::{Draft, of_all};
@@ -35,4 +38,14 @@ fn the_schemas_are_current() {
             &format!("{:#}\n", of_all(draft)),
         );
     }
+}
+
+#[test]
+fn the_page_of_keys_is_current() {
+    current("CONFIG.md", &config::page());
+}
+
+#[test]
+fn the_page_of_metrics_is_current() {
+    current("METRICS.md", &metrics::page());
 }

@@ -79,7 +79,9 @@ pub struct ListenerTls {
     /// Where its certificates come from.
     #[schemars(extend("x-default" = "`certificates` where there are some, else `development`"))]
     pub mode: Option<TlsMode>,
-    /// Chosen by the host that the caller names (SNI); the first is for the others.
+    /// Chosen by the host that the caller names (SNI); the first is for the others. Read
+    /// again within 2 s when the files change; where they are broken then, the old ones
+    /// stay.
     pub certificates: Option<Vec<CertificateFiles>>,
     /// Which protocol versions and suites it takes.
     #[schemars(extend("default" = "modern"))]
@@ -119,8 +121,7 @@ pub enum TlsPolicy {
     Compatible,
 }
 
-/// A certificate chain and its key, in PEM. Read again within 2 s when the files
-/// change; where they are broken then, the old one stays.
+/// A certificate chain and its key, in PEM.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CertificateFiles {
@@ -155,7 +156,7 @@ pub struct AdminTls {
     /// Whether it has a certificate.
     #[schemars(extend("default" = "none"))]
     pub mode: Option<AdminTlsMode>,
-    /// Exactly one, where the mode is `certificates`.
+    /// Exactly one, where the mode is `certificates`. Read at the start of the gateway.
     #[schemars(length(max = 1))]
     pub certificates: Option<Vec<CertificateFiles>>,
 }
