@@ -64,10 +64,9 @@ impl Apply {
             prune(&gateway, &endpoints.documents, self.dry_run, suffix).await?;
         }
         if self.patience.waits() {
-            let endpoints: Vec<Named> = read
+            let endpoints: Vec<Named> = endpoints
                 .documents
                 .iter()
-                .filter(|document| document.kind == "Endpoint")
                 .map(|document| Named::Endpoint(document.name.clone()))
                 .collect();
             self.patience.healthy(&gateway, &endpoints).await?;
