@@ -15,6 +15,7 @@ use crate::resource::Problem;
 
 mod age;
 pub mod apply;
+pub mod complete;
 mod connect;
 pub mod delete;
 pub mod describe;
@@ -31,11 +32,13 @@ pub mod logs;
 pub mod plan;
 pub mod plugin;
 mod row;
+mod sample;
 pub mod schema;
 pub mod set;
 pub mod status;
 mod table;
 mod tone;
+pub mod top;
 pub mod traffic;
 pub mod version;
 pub mod wait;
@@ -104,10 +107,14 @@ pub enum Verb {
     Logs(logs::Logs),
     /// Show what happened: deployed, scaled, swapped, restarted, refused.
     Events(events::Events),
+    /// Show endpoints and versions at work: requests, queues, latencies.
+    Top(top::Top),
     /// Show the gateway: listeners, endpoints, plugins, warnings.
     Status(status::Status),
     /// How many replicas a load needs.
     Plan(plan::Plan),
+    /// Write what a shell needs to complete this command line.
+    Completion(complete::Completion),
 }
 
 /// How a result is shown.
@@ -267,6 +274,8 @@ async fn act(verb: Verb) -> Result<(), Failure> {
         Verb::Plugin(plugin) => plugin.act().await,
         Verb::Logs(logs) => logs.act().await,
         Verb::Events(events) => events.act().await,
+        Verb::Top(top) => top.act().await,
+        Verb::Completion(completion) => completion.act(),
         Verb::Status(status) => status.act().await,
         Verb::Plan(plan) => plan.act().await,
     }

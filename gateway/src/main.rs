@@ -28,9 +28,10 @@ fn main() -> ExitCode {
     if args.next().is_some_and(|verb| verb == guard::VERB) {
         return guard::main(args);
     }
-    let line = Line::parse();
     // The one provider of all cryptography; a second install cannot happen here.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    cli::complete::answer();
+    let line = Line::parse();
     match line.verb {
         Verb::Run(line) => match run(&line) {
             Ok(()) => ExitCode::SUCCESS,

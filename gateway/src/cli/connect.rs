@@ -108,6 +108,12 @@ impl Gateway {
         self.json(self.call(Method::GET, path), path).await
     }
 
+    /// The text at a path.
+    pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let answer = self.whole(self.call(Method::GET, path)).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     /// The JSON at a path; none where there is nothing.
     pub(super) async fn get_if_there(&self, path: &str) -> Result<Option<Value>, Failure> {
         match self.plain(self.call(Method::GET, path)).await {
@@ -182,19 +188,25 @@ impl Gateway {
         }
     }
 
-    async fn plain(&self, call: Call) -> Result<Value, Failure> {
+    async fn whole(&self, call: Call) -> Result<Bytes, Failure> {
         let answer = self
             .client
             .send(call)
             .await
             .map_err(|error| self.failed(error))?;
-        if !answer.status.is_success() {
-            return Err(self.refusal(answer.status, &answer.body));
+        if answer.status.is_success() {
+            Ok(answer.body)
+        } else {
+            Err(self.refusal(answer.status, &answer.body))
         }
-        if answer.body.is_empty() {
+    }
+
+    async fn plain(&self, call: Call) -> Result<Value, Failure> {
+        let body = self.whole(call).await?;
+        if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&answer.body).map_err(|error| {
+        serde_json::from_slice(&body).map_err(|error| {
             Failure::Refused(format!(
                 "{}: the answer is not JSON ({error}); is it a gateway?",
                 self.url

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use http::Method;
 
 use super::apply::{object, path};
 use super::connect::Gateway;
 use super::files::Files;
 use super::kind::{Named, wanted};
-use super::{Failure, To, say};
+use super::{Failure, To, complete, say};
 
 /// `tidegate delete`.
 #[derive(Debug, Args)]
@@ -23,9 +24,10 @@ use super::{Failure, To, say};
   tidegate delete -f iris.yaml --ignore-not-found")]
 pub struct Delete {
     /// endpoint or version; or KIND/NAME, as endpoint/iris and version/iris/blue.
-    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    #[arg(required_unless_present = "files", conflicts_with = "files", add = ArgValueCompleter::new(complete::kinds))]
     kind: Option<String>,
     /// Its name; of a version ENDPOINT/VERSION.
+    #[arg(add = ArgValueCompleter::new(complete::named))]
     name: Option<String>,
     /// In place of a name: files, whose resources are taken away.
     #[arg(id = "files", short = 'f', long = "file", value_name = "PATH", num_args = 1..)]

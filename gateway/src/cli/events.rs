@@ -3,6 +3,7 @@
 //! The gateway keeps the last 1024 in memory. Changes nothing. Called by `cli`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use super::kind::{Named, wanted};
 use super::logs::Pieces;
 use super::row::{text, whole};
 use super::table::Table;
-use super::{Failure, Output, To, say};
+use super::{Failure, Output, To, complete, say};
 use crate::units::Interval;
 
 /// `tidegate events`.
@@ -30,7 +31,7 @@ pub struct Events {
     #[arg(long, value_parser = Interval::parse)]
     since: Option<Interval>,
     /// Only about this one, as endpoint/iris.
-    #[arg(id = "for", long = "for", value_name = "KIND/NAME")]
+    #[arg(id = "for", long = "for", value_name = "KIND/NAME", add = ArgValueCompleter::new(complete::kinds))]
     about: Option<String>,
     /// How to show them.
     #[arg(short, long, default_value = "table")]

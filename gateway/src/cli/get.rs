@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use super::connect::Gateway;
 use super::kind::{Kind, Named, wanted};
 use super::row::{self, text};
 use super::table::{Cell, Table};
-use super::{Failure, Output, To, say};
+use super::{Failure, Output, To, complete, say};
 use crate::resource::yaml;
 
 /// Between two looks of `--watch`.
@@ -27,8 +28,10 @@ const LOOK: Duration = Duration::from_millis(500);
   tidegate get all -o name")]
 pub struct Get {
     /// endpoints, versions, plugins or all; or one, as endpoint/iris or `endpoint iris`.
+    #[arg(add = ArgValueCompleter::new(complete::kinds))]
     kind: String,
     /// The name of one; of a version ENDPOINT/VERSION, or the endpoint alone for all its versions.
+    #[arg(add = ArgValueCompleter::new(complete::named))]
     name: Option<String>,
     /// Go on and show what changes.
     #[arg(short, long)]

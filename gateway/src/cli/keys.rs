@@ -3,12 +3,13 @@
 //! Writes them to standard output alone. Called by `cli`.
 
 use clap::{Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 
 use super::connect::Gateway;
 use super::get::structured;
 use super::kind::segment;
 use super::row::text;
-use super::{Failure, Output, To, say};
+use super::{Failure, Output, To, complete, say};
 
 /// `tidegate keys`.
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,7 @@ pub enum Keys {
   curl -H \"authorization: Bearer $(tidegate keys show iris primary)\" …")]
     Show {
         /// The endpoint.
+        #[arg(add = ArgValueCompleter::new(complete::endpoints))]
         endpoint: String,
         /// One of the two, alone.
         which: Option<Which>,

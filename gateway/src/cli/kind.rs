@@ -4,8 +4,9 @@
 //! that takes `KIND NAME` or `KIND/NAME`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
-use super::{Failure, To};
+use super::{Failure, To, complete};
 use crate::resource;
 
 /// A kind that can be shown.
@@ -136,10 +137,10 @@ impl std::fmt::Display for Named {
 #[derive(Debug, Args)]
 pub struct Object {
     /// endpoint, version or plugin; or KIND/NAME, as endpoint/iris and version/iris/blue.
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", add = ArgValueCompleter::new(complete::kinds))]
     kind: String,
     /// Its name; of a version ENDPOINT/VERSION.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::named))]
     name: Option<String>,
     #[command(flatten)]
     pub(super) to: To,

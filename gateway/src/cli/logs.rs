@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use std::io::{self, Write as _};
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
 use super::connect::Gateway;
 use super::kind::segment;
 use super::tone::plain;
-use super::{Failure, To};
+use super::{Failure, To, complete};
 use crate::units::Interval;
 
 /// Longest line that is put together of pieces.
@@ -23,9 +24,10 @@ const LINE_BYTES_MAX: usize = 1 << 20;
   tidegate logs iris --version blue -f")]
 pub struct Logs {
     /// The endpoint.
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     endpoint: String,
     /// Only of this version.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::versions))]
     version: Option<String>,
     /// Only of this replica, as blue-1.
     #[arg(long)]

@@ -7,13 +7,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::Value;
 
 use super::connect::Gateway;
 use super::kind::segment;
 use super::row::text;
 use super::table::Table;
-use super::{Failure, To, say};
+use super::{Failure, To, complete, say};
 use crate::scale::planned;
 use crate::units::Percent;
 
@@ -36,7 +37,7 @@ pub struct Plan {
     #[arg(long, default_value_t = NonZeroU32::MIN)]
     concurrency: NonZeroU32,
     /// Of a running endpoint: from its last hour.
-    #[arg(long, conflicts_with_all = ["rps", "seconds", "utilization", "concurrency"])]
+    #[arg(long, conflicts_with_all = ["rps", "seconds", "utilization", "concurrency"], add = ArgValueCompleter::new(complete::endpoints))]
     endpoint: Option<String>,
     #[command(flatten)]
     to: To,

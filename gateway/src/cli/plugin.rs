@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
 use super::connect::Gateway;
 use super::get::{self, structured};
 use super::kind::{Kind, segment};
 use super::row::{list, text, whole};
-use super::{Failure, Output, To, say};
+use super::{Failure, Output, To, complete, say};
 use crate::metrics::Metrics;
 use crate::name::Name;
 use crate::policy::{Host, HostOptions, component};
@@ -30,7 +31,7 @@ pub enum Plugin {
         /// The component, or a core module that the SDK made.
         file: PathBuf,
         /// The plugin.
-        #[arg(long)]
+        #[arg(long, add = ArgValueCompleter::new(complete::plugins))]
         name: String,
         /// How to show what was found.
         #[arg(short, long, default_value = "table")]
@@ -45,6 +46,7 @@ pub enum Plugin {
   tidegate plugin swap tenant-auth sha256:…")]
     Swap {
         /// The plugin.
+        #[arg(add = ArgValueCompleter::new(complete::plugins))]
         name: String,
         /// `sha256:…`
         digest: Option<String>,
@@ -57,6 +59,7 @@ pub enum Plugin {
   tidegate plugin rollback tenant-auth")]
     Rollback {
         /// The plugin.
+        #[arg(add = ArgValueCompleter::new(complete::plugins))]
         name: String,
         /// Where the gateway is.
         #[command(flatten)]

@@ -10,6 +10,43 @@ fn every_verb_of_the_command_line_is_well_formed() {
     Line::command().debug_assert();
 }
 
+#[test]
+fn the_help_of_every_verb_has_an_example() {
+    fn look(command: &clap::Command, path: &str) {
+        let mut inner = command.get_subcommands().peekable();
+        if inner.peek().is_none() {
+            let help = command.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            assert!(help.contains(&format!("  {path}")), "{path}: {help}");
+        }
+        for one in inner {
+            look(one, &format!("{path} {}", one.get_name()));
+        }
+    }
+    let mut line = Line::command();
+    line.build();
+    for verb in line.get_subcommands() {
+        look(verb, &format!("tidegate {}", verb.get_name()));
+    }
+}
+
+#[test]
+fn what_reads_shows_json_yaml_and_names() {
+    for line in [
+        "get endpoints",
+        "status",
+        "history endpoint/iris",
+        "events",
+        "top",
+        "keys show iris",
+        "plugin list",
+    ] {
+        for output in ["json", "yaml", "name"] {
+            check(&format!("tidegate {line} -o {output}"), true);
+        }
+    }
+}
+
 #[track_caller]
 fn check(line: &str, fits: bool) {
     let parsed = Line::try_parse_from(line.split(' '));

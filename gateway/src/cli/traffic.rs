@@ -4,13 +4,14 @@
 
 use bytes::Bytes;
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
 use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::connect::Gateway;
 use super::kind::segment;
 use super::row::{list, percent, text};
-use super::{Failure, To, say};
+use super::{Failure, To, complete, say};
 
 /// `tidegate traffic`.
 #[derive(Debug, Subcommand)]
@@ -21,9 +22,10 @@ pub enum Traffic {
   tidegate traffic set iris green=100")]
     Set {
         /// The endpoint.
+        #[arg(add = ArgValueCompleter::new(complete::endpoints))]
         endpoint: String,
         /// VERSION=PERCENT; a version left out gets 0. What is left over goes to the default version.
-        #[arg(required = true, value_parser = share)]
+        #[arg(required = true, value_parser = share, add = ArgValueCompleter::new(complete::shares))]
         shares: Vec<(String, f64)>,
         /// Where the gateway is.
         #[command(flatten)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use super::get::structured;
 use super::kind::{Kind, Named};
 use super::set::Set;
 use super::wait::Patience;
-use super::{Failure, Output, To, Told, say, tell};
+use super::{Failure, Output, To, Told, complete, say, tell};
 use crate::resource::{
     Problem, Source, absolute_version, located, located_at_root, node, suggestion, texts,
 };
@@ -55,8 +56,10 @@ Examples:
 #[derive(Debug, Args)]
 pub struct Change {
     /// The endpoint.
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     endpoint: String,
     /// The version.
+    #[arg(add = ArgValueCompleter::new(complete::versions))]
     name: String,
     /// A file of the version, or - for standard input.
     #[arg(
@@ -85,8 +88,10 @@ pub struct Change {
 #[derive(Debug, Args)]
 pub struct Delete {
     /// The endpoint.
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     endpoint: String,
     /// The version.
+    #[arg(add = ArgValueCompleter::new(complete::versions))]
     name: String,
     /// What is not there is no failure.
     #[arg(long)]
