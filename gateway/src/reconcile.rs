@@ -29,6 +29,7 @@ mod change;
 mod condition;
 mod custody;
 mod keys;
+mod orders;
 mod plugins;
 mod scaling;
 mod served;
@@ -45,8 +46,8 @@ use condition::Since;
 use custody::Custody;
 use keys::Keys;
 pub use keys::KeysError;
+use orders::Orders;
 use plugins::{PluginFolder, Record};
-use scaling::Orders;
 use status::ListenerStatus;
 use version::VersionState;
 

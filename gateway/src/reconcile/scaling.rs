@@ -4,7 +4,7 @@
 //! number. What the number should be is `scale`'s rule, fed with the fleet's own
 //! counts, never by asking replicas. Used by `reconcile`.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::orders::Orders;
 use super::status::State;
 use super::version::VersionState;
 use super::{Control, RunningVersion};
@@ -23,7 +24,6 @@ use crate::name::Name;
 use crate::resource::{Autoscale, Scale, Version};
 use crate::runtime::{ReplicaEvent, Replicas, ReplicasSpec};
 use crate::scale::{Bounds, Load, Scaler};
-use crate::table::Entry;
 
 /// How often a version without a scaler looks at its fleet, so that what is over
 /// there, such as an ejection, is over in the gauges too.
@@ -66,29 +66,6 @@ fn bounds(version: &Version, autoscale: &Autoscale) -> Bounds {
         target: autoscale.target_utilization,
         scale_down_delay: autoscale.scale_down_delay,
         scale_to_zero_after: autoscale.scale_to_zero_after,
-    }
-}
-
-/// What a version's task is told while it runs.
-#[derive(Debug)]
-pub(super) struct Orders {
-    /// The version's settings; replicas go by what they were started with.
-    settings: watch::Sender<Arc<Version>>,
-    /// Whether requests come to it: an update's count is not scaled before.
-    serving: watch::Sender<bool>,
-    /// How many replicas it has; an update that is to take over has as many.
-    wanted: watch::Sender<u32>,
-    /// Lets the replicas drain, then ends the task.
-    retire: CancellationToken,
-    /// Entries that exchanges may still hold.
-    entries: Mutex<Vec<Weak<Entry>>>,
-}
-
-impl Orders {
-    /// Whether anybody holds an entry with the version.
-    fn is_shown(&self) -> bool {
-        let entries = self.entries.lock();
-        entries.iter().any(|entry| entry.strong_count() > 0)
     }
 }
 
@@ -221,44 +198,6 @@ impl Control {
         };
         drop(self.tasks.spawn(driver.run(news)));
         running
-    }
-}
-
-impl RunningVersion {
-    /// The same replicas under other settings: waits, bounds, traffic.
-    pub(super) fn carried(&self, version: &Version) -> Arc<Self> {
-        let spec = Arc::new(version.clone());
-        self.orders.settings.send_replace(Arc::clone(&spec));
-        Arc::new(Self {
-            spec,
-            started: Arc::clone(&self.started),
-            fleet: Arc::clone(&self.fleet),
-            metrics: Arc::clone(&self.metrics),
-            state: Arc::clone(&self.state),
-            orders: Arc::clone(&self.orders),
-        })
-    }
-
-    /// Requests come to it from now on.
-    pub(super) fn serve(&self) {
-        self.orders.serving.send_replace(true);
-    }
-
-    /// Ends when [`RunningVersion::retire`] was called. Cancel-safe.
-    pub(super) async fn retired(&self) {
-        self.orders.retire.cancelled().await;
-    }
-
-    /// Exchanges may find it in this entry from now on.
-    pub(super) fn is_in(&self, entry: &Arc<Entry>) {
-        let mut entries = self.orders.entries.lock();
-        entries.retain(|entry| entry.strong_count() > 0);
-        entries.push(Arc::downgrade(entry));
-    }
-
-    /// Nothing new, then the exchanges under way, then the end of the replicas.
-    pub(super) fn retire(&self) {
-        self.orders.retire.cancel();
     }
 }
 
