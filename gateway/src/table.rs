@@ -135,6 +135,17 @@ impl Map {
         self.shard(name)?.load().as_ref()?.get(name).cloned()
     }
 
+    /// Takes a name away where it leads to this place; another may have it by now.
+    fn release(&self, name: &str, place: &Arc<Place>) {
+        if self.leads(name, place) {
+            self.change(name, None);
+        }
+    }
+
+    fn leads(&self, name: &str, place: &Arc<Place>) -> bool {
+        self.place(name).is_some_and(|now| Arc::ptr_eq(&now, place))
+    }
+
     fn change(&self, name: &str, place: Option<Arc<Place>>) {
         let Some(shard) = self.shard(name) else {
             return;
@@ -176,7 +187,9 @@ impl Table {
     /// The endpoint that claims that host (lower case, without port).
     #[must_use]
     pub fn host(&self, host: &str) -> Option<Arc<Entry>> {
-        self.hosts.get(host)
+        // Its entry may be a newer one, which does not claim it any more.
+        let claims = |entry: &Arc<Entry>| entry.spec.hosts.iter().any(|one| one == host);
+        self.hosts.get(host).filter(claims)
     }
 
     /// Puts an entry in the place of the endpoint's last one. Costs the same
@@ -200,13 +213,13 @@ impl Table {
             .iter()
             .filter(|host| !entry.spec.hosts.contains(host))
         {
-            self.hosts.change(host, None);
+            self.hosts.release(host, &place);
         }
         for host in entry
             .spec
             .hosts
             .iter()
-            .filter(|host| !hosts_before.contains(host))
+            .filter(|host| !self.hosts.leads(host, &place))
         {
             self.hosts.change(host, Some(Arc::clone(&place)));
         }
@@ -216,9 +229,12 @@ impl Table {
     pub fn remove(&self, name: &str) {
         if let Some(place) = self.names.place(name) {
             for host in &place.entry.load().spec.hosts {
-                self.hosts.change(host, None);
+                self.hosts.release(host, &place);
             }
             self.names.change(name, None);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
