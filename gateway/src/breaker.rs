@@ -357,7 +357,7 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// An exchange got its first slot.
+    /// An exchange asked for its first slot.
     pub fn earn(&mut self) {
         self.hundredths = (self.hundredths + 10).min(BUDGET_MAX);
     }
