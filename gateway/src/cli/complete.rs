@@ -2,7 +2,7 @@
 //! running gateway knows.
 //!
 //! `tidegate completion SHELL` writes what the shell needs; at each TAB the shell
-//! calls this binary with [`VARIABLE`] set. Without a gateway, or where it is
+//! calls this binary with `TIDEGATE_COMPLETE` set. Without a gateway, or where it is
 //! slow, there are no names and no complaint. Called by `cli` and `main`.
 
 use std::ffi::OsStr;
