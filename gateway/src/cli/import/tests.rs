@@ -245,7 +245,26 @@ fn written_of(deployment: &serde_json::Value, inference: &serde_json::Value) -> 
     }
     let line = ["import", "--dc", &dc, "--ic", &ic, "--name", "iris"];
     let text = text(&Line::try_parse_from(line).unwrap().import, None).unwrap();
-    text.replace(&folder.path().display().to_string(), "FOLDER")
+    named(&text, folder.path())
+}
+
+/// `FOLDER` in the place of a folder, which is named from where the test runs
+/// where both lie below one other.
+fn named(text: &str, folder: &Path) -> String {
+    let whole = folder.display().to_string();
+    let mut text = text.replace(&whole, "FOLDER");
+    let parts: Vec<&str> = whole.split('/').collect();
+    for from in 1..parts.len() {
+        for up in (1..16).rev() {
+            let relative = "../".repeat(up) + &parts[from..].join("/");
+            text = text.replace(&relative, "FOLDER");
+        }
+    }
+    // One that begins with a dot is quoted.
+    while let Some((before, rest)) = text.split_once("\"FOLDER") {
+        text = format!("{before}FOLDER{}", rest.replacen('"', "", 1));
+    }
+    text
 }
 
 /// Each alone, as its equal or by its name in a comment.
