@@ -30,7 +30,7 @@ pub enum Word {
     /// replica that hangs would never be found out where slots are given back
     /// at once (`callerGone: abort`).
     Left,
-    /// Nothing yet: the first look is still to come, or it computes.
+    /// Nothing yet: it computes.
     Waits,
 }
 

@@ -220,11 +220,15 @@ async fn finish(held: Held, pool: Rc<Pool>, deadline: Instant) {
         Ok(Ok(response)) => {
             // A head that is not passed on says nothing certain of its end.
             let fine = head::check_answer(response.status(), response.headers(), None).is_ok();
-            if fine {
-                slot.answered_late(response.status().as_u16(), retry_after(&response));
+            // Nobody waited for it, so its time is no figure.
+            slot.outcome(if fine {
+                Outcome::Answered {
+                    status: response.status().as_u16(),
+                    retry_after: retry_after(&response),
+                }
             } else {
-                slot.outcome(Outcome::TransportError);
-            }
+                Outcome::TransportError
+            });
             if fine && matches!(timeout(DRAIN_TIMEOUT, drain(response)).await, Ok(true)) {
                 pool.put(link);
             } else {

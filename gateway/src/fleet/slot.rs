@@ -88,16 +88,9 @@ impl Slot {
         });
     }
 
-    /// The same for an answer that nobody waited for: its time is no figure.
-    pub fn answered_late(&self, status: u16, retry_after: Option<Duration>) {
-        self.outcome(Outcome::Answered {
-            status,
-            retry_after,
-        });
-    }
-
-    /// Says what became of the request, once its head came or it failed. Not to
-    /// be called where the caller went away: that says nothing of the replica.
+    /// Says what became of the request, once its head came or it failed, also
+    /// where nobody waits for it any more. Not to be called where it was cut
+    /// because the caller went away: that says nothing of the replica.
     ///
     /// Free of cost for a good answer of a replica in good standing; else one
     /// lock, at once, so that a long stream does not hide a failure.
