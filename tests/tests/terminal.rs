@@ -152,10 +152,11 @@ fn without_a_gateway_a_shell_is_offered_nothing_and_told_nothing() {
     assert_eq!(offered("bash", folder.path(), &words), [""; 0]);
 }
 
-/// The command line of this gateway as words for a shell.
+/// The command line of this gateway as words for a shell, which it takes the place
+/// of: a shell that waits ends by `^C` itself, whatever its command answers.
 fn line(gateway: &Gateway, words: &str) -> String {
     format!(
-        "{} {words} --state {}",
+        "exec {} {words} --state {}",
         binary().display(),
         gateway.state().display()
     )
