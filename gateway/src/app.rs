@@ -18,7 +18,7 @@ use crate::descriptors;
 use crate::event::Events;
 use crate::exchange::Shared;
 use crate::identity::Key;
-use crate::listen;
+use crate::listen::{self, Inherited};
 use crate::log::{Lines, Rotation, Target};
 use crate::memory::{self, Memory};
 use crate::metrics::{self, Metrics};
@@ -46,7 +46,7 @@ const FINISH_MAX: Duration = Duration::from_secs(10);
 const LINES_MAX: Duration = Duration::from_secs(2);
 
 /// What `tidegate run` was told.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RunOptions {
     /// The checked resources.
     pub set: Set,
@@ -58,6 +58,8 @@ pub struct RunOptions {
     pub state: StateFolder,
     /// Our own binary, for `replica-guard`.
     pub guard: PathBuf,
+    /// Sockets that were handed over.
+    pub inherited: Inherited,
 }
 
 /// Runs a gateway until it is told to stop. `say` prints for a person.
@@ -85,6 +87,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         watch,
         state,
         guard,
+        inherited,
     } = options;
     let _lock = state.lock()?;
     keep_to_ourselves();
@@ -130,7 +133,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         let watch = Watch::new(watched, set.clone(), Arc::clone(&control));
         drop(tasks.spawn(watch.run(shared.tasks.clone())));
     }
-    let result = up.serve(&shared, token, &mut signals, say).await;
+    let result = up.serve(&shared, inherited, token, &mut signals, say).await;
     // Replicas go last, however it ended; their guards end them where we do not.
     tokio::select! {
         () = control.stop() => {}
@@ -197,17 +200,13 @@ impl Up<'_> {
     async fn serve(
         &self,
         shared: &Arc<Shared>,
+        inherited: Inherited,
         token: zeroize::Zeroizing<String>,
         signals: &mut Signals,
         say: &mut dyn FnMut(&str),
     ) -> anyhow::Result<()> {
-        let listening = listen::start(
-            self.config,
-            self.state.path(),
-            shared,
-            self.control.tasks(),
-            self.control.events(),
-        )?;
+        let state = self.state.path();
+        let listening = listen::start(self.config, inherited, state, shared, self.control)?;
         let admin = admin::start(&self.config.admin, token, Arc::clone(self.control)).await?;
         let listeners: Vec<ListenerStatus> = listening
             .addresses()
@@ -229,6 +228,8 @@ impl Up<'_> {
                 .collect(),
         })?;
         say(&self.greeting(&listeners, admin.url()));
+        let control = Arc::clone(self.control);
+        listening.open_when(async move { control.settled().await });
         signals.stop().await;
         tracing::info!("draining; a second signal ends it at once");
         self.control.tell_draining();

@@ -7,6 +7,7 @@
 //! decides about a request that is HTTP. Called by `app`.
 
 use std::fmt;
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -19,13 +20,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
 use crate::exchange::{self, Connection, Shared};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::reconcile::Control;
 use crate::resource::{GatewayConfig, Limits, Listener, ListenerTls, TlsPolicy};
 use crate::shutdown::Tasks;
 
@@ -35,18 +37,25 @@ mod connection;
 mod frames;
 mod framing;
 mod guard;
+mod inherited;
 mod pulse;
 mod sent;
 mod serve;
 mod tls;
 mod worker;
 
-use accept::{Door, Hand};
+use accept::{Door, Hand, House};
+pub use inherited::Inherited;
 use serve::Answer;
 pub use tls::{CertificateError, Tls, TlsStream};
 
 /// How often certificate files are looked at: half of what SEMANTICS §9 allows.
 const RELOAD_LOOK: Duration = Duration::from_secs(1);
+/// How long callers of a socket that was handed over wait for replicas: longer
+/// is a failure that they should hear of.
+const HOLD_MAX: Duration = Duration::from_secs(30);
+/// How long an answer may take to those who are sent away after the drain.
+const SEND_AWAY: Duration = Duration::from_millis(500);
 /// How long workers may take to drop what is left when they are cut.
 const CUT_WAIT: Duration = Duration::from_secs(5);
 
@@ -89,6 +98,7 @@ pub struct Listening {
     warnings: Vec<String>,
     certificates: Arc<Mutex<Vec<String>>>,
     tasks: Tasks,
+    opened: CancellationToken,
     cut: CancellationToken,
     drain: Duration,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -116,6 +126,21 @@ impl Listening {
         warnings
     }
 
+    /// Accepts from sockets that were handed over once `ready` has ended, or
+    /// after 30 s: callers wait in the backlog meanwhile, as they did
+    /// while no gateway ran. Other sockets accept from the start.
+    pub fn open_when(&self, ready: impl Future<Output = ()> + Send + 'static) {
+        let (tasks, opened) = (self.tasks.clone(), self.opened.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = ready => {}
+                () = sleep(HOLD_MAX) => {}
+                () = tasks.stopped() => return,
+            }
+            opened.cancel();
+        });
+    }
+
     /// Ends at once: what is under way is dropped, and recorded by its drop.
     pub fn cut(&self) {
         self.tasks.stop();
@@ -123,12 +148,18 @@ impl Listening {
         self.cut.cancel();
     }
 
-    /// Ends gracefully: listeners close, connections are told and end after
-    /// their exchanges; after `limits.drain` the rest is cut. Ends when the
-    /// worker threads have. Idempotent.
+    /// Ends gracefully: listeners close, connections are told with their next
+    /// answer and end; after `limits.drain` those who wait for a slot get
+    /// `draining`, and the rest is cut. Ends when the worker threads have.
+    /// Idempotent.
     pub async fn drain(&self) {
         self.tasks.stop();
-        if timeout(self.drain, self.tasks.finish()).await.is_err() {
+        let mut whole = timeout(self.drain, self.tasks.finish()).await.is_ok();
+        if !whole {
+            self.tasks.send_away();
+            whole = timeout(SEND_AWAY, self.tasks.finish()).await.is_ok();
+        }
+        if !whole {
             let left = self.tasks.under_way();
             tracing::warn!(
                 "{left} connections and exchanges are cut after {:?}",
@@ -159,21 +190,21 @@ impl Listening {
 /// used; then nothing was started.
 pub fn start(
     config: &GatewayConfig,
+    inherited: Inherited,
     state: &Path,
     shared: &Arc<Shared>,
-    control: &Tasks,
-    events: &Arc<Events>,
+    control: &Control,
 ) -> Result<Listening, ListenError> {
     let joints = Joints {
         limits: Arc::clone(&shared.limits),
         metrics: Arc::clone(&shared.metrics),
         memory: Arc::clone(&shared.memory),
         tasks: shared.tasks.clone(),
-        control: control.clone(),
-        events: Arc::clone(events),
+        control: control.tasks().clone(),
+        events: Arc::clone(control.events()),
     };
     let shared = Arc::clone(shared);
-    start_with(config, state, joints, move || {
+    start_with(config, inherited, state, joints, move || {
         exchange::Worker::new(Arc::clone(&shared))
     })
 }
@@ -209,6 +240,7 @@ struct Ready {
 
 fn start_with<A: Answer>(
     config: &GatewayConfig,
+    mut inherited: Inherited,
     state: &Path,
     joints: Joints,
     make: impl Fn() -> A + Clone + Send + 'static,
@@ -218,13 +250,17 @@ fn start_with<A: Answer>(
     let mut ready = Vec::new();
     for listener in &config.listeners {
         let tls = tls_of(listener, state, &mut warnings, &mut problems);
-        match accept::bind(listener.address).and_then(|socket| Ok((socket.local_addr()?, socket))) {
+        let handed = inherited.claim(listener);
+        let is_handed = handed.is_some();
+        let socket = handed.map_or_else(|| accept::bind(listener.address), Ok);
+        match socket.and_then(|socket| Ok((socket.local_addr()?, socket))) {
             Ok((address, socket)) => {
                 let door = Arc::new(Door {
                     name: listener.name.clone(),
                     address,
                     tls,
                     connections: joints.metrics.connections.with(&[&listener.name]),
+                    inherited: is_handed,
                 });
                 ready.push(Ready { socket, door });
             }
@@ -234,32 +270,35 @@ fn start_with<A: Answer>(
             )),
         }
     }
+    problems.extend(inherited.problems(&config.listeners));
     if !problems.is_empty() {
         return Err(ListenError { problems });
     }
     let cut = CancellationToken::new();
     let (hands, threads) = start_workers(workers(config), &joints, &cut, &make)?;
     let certificates = Arc::default();
-    let seats = Arc::new(Semaphore::new(
-        joints.limits.connections.min(Semaphore::MAX_PERMITS),
-    ));
+    let room = joints.limits.connections.min(Semaphore::MAX_PERMITS);
+    let house = House {
+        seats: Arc::new(Semaphore::new(room)),
+        hands,
+        tasks: joints.tasks.clone(),
+        opened: CancellationToken::new(),
+    };
     let addresses = ready.iter().map(|one| address_of(&one.door)).collect();
     for Ready { socket, door } in ready {
         if let Some(tls) = &door.tls {
             show_expiries(&joints.metrics, &door.name, tls);
             watch_files(&joints, &door.name, tls, &certificates);
         }
-        let (seats, hands) = (Arc::clone(&seats), hands.clone());
-        let tasks = joints.tasks.clone();
-        joints
-            .tasks
-            .spawn(accept::accept(socket, door, seats, hands, tasks));
+        let accepting = accept::accept(socket, door, house.clone());
+        joints.tasks.spawn(accepting);
     }
     Ok(Listening {
         addresses,
         warnings,
         certificates,
         tasks: joints.tasks,
+        opened: house.opened,
         cut,
         drain: joints.limits.drain,
         threads: Mutex::new(threads),

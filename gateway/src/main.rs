@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use tidegate::app::{self, RunOptions, Watched};
 use tidegate::cli::{self, Failure, Line, Run, Verb};
+use tidegate::listen::Inherited;
 use tidegate::log;
 use tidegate::runtime::guard;
 use tidegate::state::StateFolder;
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
 }
 
 fn run(line: &Run) -> Result<(), Failure> {
+    // Before there are threads.
+    let inherited = Inherited::take();
     let refused = |error: anyhow::Error| Failure::Refused(format!("{error:#}"));
     let watch = line.watched()?.map(|paths| Watched {
         paths,
@@ -70,6 +73,7 @@ fn run(line: &Run) -> Result<(), Failure> {
             watch,
             state,
             guard,
+            inherited,
         },
         &mut say,
     )

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
@@ -48,8 +49,11 @@ use keys::Keys;
 pub use keys::KeysError;
 use orders::Orders;
 use plugins::{PluginFolder, Record};
-use status::ListenerStatus;
+use status::{ListenerStatus, State};
 use version::VersionState;
+
+/// How often it is looked whether versions can answer, while callers wait for it.
+const SETTLE_LOOK: Duration = Duration::from_millis(20);
 
 /// What a running state is made of.
 #[derive(Debug, Clone)]
@@ -124,7 +128,7 @@ pub struct Control {
     tasks: Tasks,
     state: PathBuf,
     machine: Machine,
-    drain: std::time::Duration,
+    drain: Duration,
     keys: Mutex<Keys>,
     custody: Custody,
     served: served::Ledger,
@@ -189,6 +193,13 @@ struct RunningVersion {
     metrics: Arc<ExchangeMetrics>,
     state: Arc<Mutex<VersionState>>,
     orders: Arc<Orders>,
+}
+
+impl RunningVersion {
+    /// Whether it can answer, or is known not to.
+    fn settled(&self) -> bool {
+        self.fleet.takes_share() || self.state.lock().state().0 != State::Transitioning
+    }
 }
 
 impl Control {
@@ -280,6 +291,19 @@ impl Control {
     pub fn ready(&self) -> bool {
         let facts = self.facts.read();
         !facts.draining && !facts.listeners.is_empty() && !self.tasks.stopping()
+    }
+
+    /// Waits until every version can answer, or is known not to. Of versions that
+    /// there are when it is asked. Cancel-safe.
+    pub async fn settled(&self) {
+        let mut left: Vec<Arc<RunningEndpoint>> = self.endpoints.read().values().cloned().collect();
+        loop {
+            left.retain(|endpoint| !endpoint.versions.iter().all(|one| one.settled()));
+            if left.is_empty() {
+                return;
+            }
+            tokio::time::sleep(SETTLE_LOOK).await;
+        }
     }
 
     /// Whether the first resources are not in place yet.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Tasks of one runtime and the signal that ends them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,7 @@ pub struct Tasks {
     stop: CancellationToken,
     /// Set before the token, which is a lock: exchanges ask on every request.
     stopping: Arc<AtomicBool>,
+    over: CancellationToken,
     cut: Arc<AtomicBool>,
 }
 
@@ -72,6 +74,28 @@ impl Tasks {
     #[must_use]
     pub fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Counts as a task until it is dropped.
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.tracker.token()
+    }
+
+    /// Says that the time of the shutdown is over: what has not begun yet is
+    /// sent away, and what has is about to be cut.
+    pub fn send_away(&self) {
+        self.over.cancel();
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// Waits until it is over. Cancel-safe.
+    pub async fn over(&self) {
+        self.over.cancelled().await;
     }
 
     /// Says that what is left is not waited for: it is dropped now.

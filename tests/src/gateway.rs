@@ -7,9 +7,10 @@
 mod setup;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -28,6 +29,7 @@ pub struct Gateway {
     child: Child,
     folder: TempDir,
     more: Vec<String>,
+    socket: Option<Arc<TcpListener>>,
     run: Value,
 }
 
@@ -439,7 +441,7 @@ impl Gateway {
 
     /// The same, without waiting until it is up.
     pub fn begin_again(&mut self) {
-        self.child = setup::spawn(self.folder.path(), &self.more);
+        self.child = setup::spawn(self.folder.path(), &self.more, self.socket.as_deref());
     }
 
     /// The token of the admin API.

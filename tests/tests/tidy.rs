@@ -89,6 +89,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["identity"]),
     ("reqwest", &["fetch"]),
     ("rcgen", &["listen"]),
+    ("listenfd", &["listen/inherited"]),
     ("rustls", &["listen/tls", "upstream/tls", "app", "main"]),
     ("rustls_platform_verifier", &["upstream/tls"]),
     ("tokio_rustls", &["listen", "upstream/tls"]),

@@ -48,7 +48,8 @@ pub(super) fn admit(ledger: &mut Ledger, mut parts: Parts) -> Result<Admitted, F
     if let Some(id) = request_id(&parts)? {
         ledger.set_id(id);
     }
-    if worker.shared.tasks.stopping() {
+    // While the gateway drains, callers who could not know of it are served.
+    if worker.shared.tasks.stopping() && worker.shared.tasks.is_over() {
         return Err(Fault::Draining);
     }
     if worker.shared.memory.over() {

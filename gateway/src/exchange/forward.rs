@@ -76,7 +76,8 @@ pub(super) async fn forward(ledger: &mut Ledger, chosen: Chosen) -> Result<Answe
 ///
 /// # Errors
 ///
-/// `body-too-large` where the caller said so; `overloaded`, `no-replica`.
+/// `body-too-large` where the caller said so; `overloaded`, `no-replica`;
+/// `draining` where the gateway ends before there is a slot.
 pub(super) async fn seat(ledger: &mut Ledger, chosen: &Chosen) -> Result<Slot, Fault> {
     let limit = chosen.max_request_bytes;
     let length = chosen.admitted.content_length;
@@ -170,7 +171,12 @@ async fn take_slot(
     let asked = Instant::now();
     ledger.asking = Some(asked);
     let waiting = Waiting::begin(&ledger.connection);
-    let result = version.fleet.slot(not).await;
+    let tasks = ledger.worker().shared.tasks.clone();
+    let result = tokio::select! {
+        biased;
+        result = version.fleet.slot(not) => result,
+        () = tasks.over() => Err(Fault::Draining),
+    };
     drop(waiting);
     ledger.asking = None;
     ledger.queued += match &result {

@@ -14,6 +14,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::metrics::Gauge;
 use crate::shutdown::Tasks;
@@ -36,14 +38,19 @@ pub(super) struct Door {
     pub(super) tls: Option<Arc<Tls>>,
     /// Its connections, counted.
     pub(super) connections: Arc<Gauge>,
+    /// Whether the socket was handed over and stays open when we close it: whoever
+    /// connects then is the next gateway's caller.
+    pub(super) inherited: bool,
 }
 
-/// A place among `limits.connections`, counted on its worker.
+/// A place among `limits.connections`, counted on its worker; a drain waits for
+/// it.
 #[derive(Debug)]
 pub(super) struct Seat {
     load: Arc<AtomicUsize>,
     gauge: Arc<Gauge>,
     _permit: OwnedSemaphorePermit,
+    _task: TaskTrackerToken,
 }
 
 impl Drop for Seat {
@@ -89,15 +96,23 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until shutdown begins, then closes the listener. Must be run on a
+/// Where connections go: to whom, how many, and what a drain waits for.
+#[derive(Debug, Clone)]
+pub(super) struct House {
+    /// Room for connections.
+    pub(super) seats: Arc<Semaphore>,
+    /// The workers.
+    pub(super) hands: Vec<Hand>,
+    /// Stopping means draining.
+    pub(super) tasks: Tasks,
+    /// Cancelled once sockets that were handed over are accepted from.
+    pub(super) opened: CancellationToken,
+}
+
+/// Accepts until shutdown begins, then closes the listener. Who had connected by
+/// then is served, unless the next gateway has the socket. Must be run on a
 /// runtime with I/O.
-pub(super) async fn accept(
-    listener: TcpListener,
-    door: Arc<Door>,
-    seats: Arc<Semaphore>,
-    hands: Vec<Hand>,
-    tasks: Tasks,
-) {
+pub(super) async fn accept(listener: TcpListener, door: Arc<Door>, house: House) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -106,12 +121,15 @@ pub(super) async fn accept(
         }
     };
     let accepting = async {
+        if door.inherited {
+            house.opened.cancelled().await;
+        }
         let mut failing = false;
-        while let Ok(permit) = Arc::clone(&seats).acquire_owned().await {
+        while let Ok(permit) = Arc::clone(&house.seats).acquire_owned().await {
             match next(&listener).await {
                 Ok((socket, peer)) => {
                     failing = false;
-                    hand_over(socket, peer, &door, permit, &hands);
+                    house.seat(socket, peer, &door, permit);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -126,19 +144,49 @@ pub(super) async fn accept(
     };
     tokio::select! {
         () = accepting => {}
-        () = tasks.stopped() => {}
+        () = house.tasks.stopped() => {}
+    }
+    if let Ok(listener) = listener.into_std()
+        && !door.inherited
+    {
+        take_backlog(&listener, &door, &house);
+    }
+}
+
+/// Takes those who are connected and not accepted: to close the socket would
+/// reset them.
+fn take_backlog(listener: &TcpListener, door: &Arc<Door>, house: &House) {
+    for _ in 0..BACKLOG {
+        let Ok(permit) = Arc::clone(&house.seats).try_acquire_owned() else {
+            return;
+        };
+        match listener.accept() {
+            Ok((socket, peer)) if socket.set_nonblocking(true).is_ok() => {
+                house.seat(fit(socket), canonical(peer), door, permit);
+            }
+            Ok(_) => {}
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => return,
+        }
     }
 }
 
 /// Accepts one, and takes it off this runtime: its worker's will know it.
 async fn next(listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, peer) = listener.accept().await?;
+    Ok((fit(socket.into_std()?), canonical(peer)))
+}
+
+fn fit(socket: TcpStream) -> TcpStream {
     if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%peer, "no TCP_NODELAY: {error}");
+        tracing::debug!("no TCP_NODELAY: {error}");
     }
-    // An IPv4 caller of an IPv6 socket is an IPv4 caller.
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    Ok((socket.into_std()?, peer))
+    socket
+}
+
+/// An IPv4 caller of an IPv6 socket is an IPv4 caller.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// Whether an accept failed for what one caller did.
@@ -151,29 +199,32 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Gives a connection to the worker with the fewest.
-fn hand_over(
-    socket: TcpStream,
-    peer: SocketAddr,
-    door: &Arc<Door>,
-    permit: OwnedSemaphorePermit,
-    hands: &[Hand],
-) {
-    let Some(hand) = hands.iter().min_by_key(|hand| hand.load.load(Relaxed)) else {
-        return;
-    };
-    hand.load.fetch_add(1, Relaxed);
-    door.connections.add(1);
-    let arrival = Arrival {
-        socket,
-        peer,
-        door: Arc::clone(door),
-        seat: Seat {
-            load: Arc::clone(&hand.load),
-            gauge: Arc::clone(&door.connections),
-            _permit: permit,
-        },
-    };
-    // Where the worker has ended, the connection is closed by its drop.
-    drop(hand.arrivals.send(arrival));
+impl House {
+    /// Gives a connection to the worker with the fewest.
+    fn seat(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        door: &Arc<Door>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let Some(hand) = self.hands.iter().min_by_key(|hand| hand.load.load(Relaxed)) else {
+            return;
+        };
+        hand.load.fetch_add(1, Relaxed);
+        door.connections.add(1);
+        let arrival = Arrival {
+            socket,
+            peer,
+            door: Arc::clone(door),
+            seat: Seat {
+                load: Arc::clone(&hand.load),
+                gauge: Arc::clone(&door.connections),
+                _permit: permit,
+                _task: self.tasks.hold(),
+            },
+        };
+        // Where the worker has ended, the connection is closed by its drop.
+        drop(hand.arrivals.send(arrival));
+    }
 }

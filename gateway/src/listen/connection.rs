@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::exchange::{Connection, TlsFacts};
 
@@ -22,7 +22,7 @@ use super::accept::{Arrival, Door, Seat};
 use super::frames::Frames;
 use super::framing::Framing;
 use super::guard::{Guard, Stream, Watch};
-use super::pulse::{Expired, Pulse};
+use super::pulse::{Expired, KEPT, Pulse};
 use super::serve::{self, Answer, Ended, Site};
 use super::tls;
 
@@ -60,10 +60,14 @@ pub(super) async fn run<A: Answer>(site: Rc<Site<A>>, arrival: Arrival) {
         let local = socket.local_addr()?;
         Ok::<_, io::Error>((open(&site, &door, socket).await?, local))
     };
-    // A connection that has no request yet ends with the drain's begin.
+    // The first request may be on its way when the drain begins, as any other.
+    let over = async {
+        site.tasks.stopped().await;
+        sleep(KEPT).await;
+    };
     let opened = tokio::select! {
         opened = opened => opened,
-        () = site.tasks.stopped() => return,
+        () = over => return,
     };
     match opened {
         Ok((opened, local)) => serve_opened(&site, &door, opened, (peer, local), seat).await,

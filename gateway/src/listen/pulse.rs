@@ -14,6 +14,11 @@ use tokio::time::Instant;
 
 use crate::resource::Limits;
 
+/// How long a connection without an exchange is kept once the drain begins: a
+/// caller cannot know, and its next request may be on its way. It is answered,
+/// with `Connection: close`. `HAProxy` has this as `idle-close-on-response`.
+pub(super) const KEPT: Duration = Duration::from_secs(1);
+
 /// The state of one connection, for its timers.
 #[derive(Debug)]
 pub(super) struct Pulse {
@@ -172,7 +177,11 @@ impl Pulse {
     }
 
     /// When the connection is to be ended, as things stand, and why.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Expired)> {
+    pub(super) fn deadline(
+        &self,
+        limits: &Limits,
+        draining_since: Option<Instant>,
+    ) -> Option<(Instant, Expired)> {
         let stalled = self.stalled_since.load(Relaxed);
         if stalled != 0 {
             return Some((
@@ -197,6 +206,8 @@ impl Pulse {
         if self.busy() {
             return None;
         }
-        Some((self.at(quiet) + limits.idle_timeout, Expired::Idle))
+        let idle = self.at(quiet) + limits.idle_timeout;
+        let kept = draining_since.map(|since| self.at(quiet).max(since) + KEPT);
+        Some((kept.map_or(idle, |kept| kept.min(idle)), Expired::Idle))
     }
 }

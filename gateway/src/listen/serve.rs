@@ -80,9 +80,9 @@ pub(super) struct Site<A> {
     pub(super) limits: Arc<Limits>,
     /// Whether the process is past its memory limit.
     pub(super) memory: Arc<Memory>,
-    /// Whether the worker drains. Connections look at this and not at `tasks`,
+    /// Since when the worker drains. Connections look at this and not at `tasks`,
     /// whose token is a lock that all workers share.
-    pub(super) draining: Cell<bool>,
+    pub(super) draining: Cell<Option<Instant>>,
     /// Rung when it begins to.
     pub(super) bell: Notify,
 }
@@ -129,7 +129,7 @@ pub(super) async fn http1<A: Answer>(
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             // What came behind the request was not said to a server of HTTP.
             let astray = asks && !upgraded && pulse.upgrade_refused();
-            if last || astray {
+            if last || astray || site.draining.get().is_some() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
@@ -160,7 +160,10 @@ pub(super) async fn http1<A: Answer>(
         .with_upgrades();
     let ended = drive(
         Pin::new(&mut connection),
-        |connection| connection.graceful_shutdown(),
+        Goodbye {
+            say: |connection| connection.graceful_shutdown(),
+            early: false,
+        },
         pulse,
         site,
     )
@@ -217,7 +220,10 @@ pub(super) async fn http2<A: Answer>(
     let connection = pin!(connection);
     drive(
         connection,
-        |connection| connection.graceful_shutdown(),
+        Goodbye {
+            say: |connection| connection.graceful_shutdown(),
+            early: true,
+        },
         pulse,
         site,
     )
@@ -242,10 +248,18 @@ fn asks_for_upgrade(request: &Request<Incoming>) -> bool {
         && request.body().is_end_stream()
 }
 
+/// How a connection is told to end.
+struct Goodbye<C> {
+    say: fn(Pin<&mut C>),
+    /// Whether its caller may hear it with requests on their way: HTTP/2 tells
+    /// which ones are answered (RFC 9113 §6.8), HTTP/1 tells in an answer only.
+    early: bool,
+}
+
 /// Drives a connection to its end: hyper, the drain, and the one timer.
 async fn drive<A, C>(
     mut connection: Pin<&mut C>,
-    graceful: fn(Pin<&mut C>),
+    goodbye: Goodbye<C>,
     pulse: &Pulse,
     site: &Site<A>,
 ) -> Ended
@@ -270,16 +284,17 @@ where
                 listening = true;
                 let _ = bell.as_mut().poll(cx);
             }
-            if !told && site.draining.get() {
+            let draining = site.draining.get();
+            if goodbye.early && !told && draining.is_some() {
                 told = true;
-                graceful(connection.as_mut());
+                (goodbye.say)(connection.as_mut());
                 continue;
             }
             let due = match farewell {
                 // A request may still have come while we said goodbye.
                 Some(_) if pulse.busy() => None,
                 Some(by) => Some((by, Expired::Idle)),
-                None => pulse.deadline(limits),
+                None => pulse.deadline(limits, draining),
             };
             if let Some((at, _)) = due.filter(|(at, _)| *at < armed) {
                 armed = at;
@@ -291,7 +306,7 @@ where
             let now = Instant::now();
             armed = match due {
                 Some((at, Expired::Idle)) if at <= now && farewell.is_none() => {
-                    graceful(connection.as_mut());
+                    (goodbye.say)(connection.as_mut());
                     *farewell.insert(now + FAREWELL)
                 }
                 Some((at, why)) if at <= now => return Poll::Ready(Ended::Expired(why)),

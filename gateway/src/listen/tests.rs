@@ -178,7 +178,13 @@ fn try_start(config: &GatewayConfig, state: TempDir) -> Result<Fixture, ListenEr
     };
     let (sender, told) = unbounded_channel();
     let script = Script { told: sender };
-    let listening = start_with(config, state.path(), joints, move || script.clone())?;
+    let listening = start_with(
+        config,
+        Inherited::default(),
+        state.path(),
+        joints,
+        move || script.clone(),
+    )?;
     Ok(Fixture {
         listening: Arc::new(listening),
         told,

@@ -15,6 +15,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::memory::Memory;
@@ -61,7 +62,7 @@ pub(super) fn start<A: Answer>(
                     tasks: start.tasks,
                     limits: start.limits,
                     memory: start.memory,
-                    draining: Cell::new(false),
+                    draining: Cell::new(None),
                     bell: Notify::new(),
                 });
                 tokio::select! {
@@ -85,7 +86,7 @@ pub(super) fn start<A: Answer>(
 async fn take<A: Answer>(site: Rc<Site<A>>, mut inbox: UnboundedReceiver<Arrival>) {
     let stop = async {
         site.tasks.stopped().await;
-        site.draining.set(true);
+        site.draining.set(Some(Instant::now()));
         site.bell.notify_waiters();
         std::future::pending().await
     };

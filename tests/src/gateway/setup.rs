@@ -4,9 +4,11 @@
 //! folder. Used through `Gateway`.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
 
@@ -25,6 +27,7 @@ pub struct Setup {
     under: Vec<String>,
     more: Vec<String>,
     unheard: bool,
+    socket: Option<Arc<TcpListener>>,
 }
 
 impl Setup {
@@ -41,6 +44,7 @@ impl Setup {
             under: Vec::new(),
             more: Vec::new(),
             unheard: false,
+            socket: None,
         }
     }
 
@@ -101,6 +105,14 @@ impl Setup {
         self
     }
 
+    /// With the socket of its plain listener handed over, also when it starts
+    /// again, as systemd does.
+    #[must_use]
+    pub fn socket(mut self, socket: TcpListener) -> Self {
+        self.socket = Some(Arc::new(socket));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
@@ -115,6 +127,7 @@ impl Setup {
             child,
             folder,
             more: self.more,
+            socket: self.socket,
             run: serde_json::Value::Null,
         };
         gateway.wait_up();
@@ -125,10 +138,10 @@ impl Setup {
         let mut run = match self.under.split_first() {
             Some((program, words)) => {
                 let mut run = Command::new(program);
-                run.args(words).arg(binary());
+                run.args(words).arg(binary()).stdin(Stdio::null());
                 run
             }
-            None => Command::new(binary()),
+            None => command(self.socket.as_deref()),
         };
         if self.unheard {
             let (_nobody, writer) = std::io::pipe().unwrap();
@@ -161,10 +174,26 @@ impl Setup {
     }
 }
 
+/// The binary, with a socket as its third descriptor where there is one. Only
+/// standard streams can be handed to a child, and only the child knows its id:
+/// a shell moves the one and tells the other.
+fn command(socket: Option<&TcpListener>) -> Command {
+    let Some(socket) = socket else {
+        let mut run = Command::new(binary());
+        run.stdin(Stdio::null());
+        return run;
+    };
+    let mut run = Command::new("sh");
+    let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=http exec \"$@\"";
+    run.args(["-c", script, "sh"]).arg(binary());
+    run.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+    run
+}
+
 /// Starts the binary on a folder that is written; its output is appended to
 /// `gateway.log`.
-pub(super) fn spawn(folder: &Path, more: &[String]) -> Child {
-    let mut run = Command::new(binary());
+pub(super) fn spawn(folder: &Path, more: &[String], socket: Option<&TcpListener>) -> Child {
+    let mut run = command(socket);
     to_log(&mut run, folder);
     start(run, folder, more)
 }
@@ -189,7 +218,7 @@ fn start(mut run: Command, folder: &Path, more: &[String]) -> Child {
         "state",
     ]);
     run.args(more);
-    run.current_dir(folder).stdin(Stdio::null());
+    run.current_dir(folder);
     run.spawn().expect("tidegate starts")
 }
 

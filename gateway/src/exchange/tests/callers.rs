@@ -230,6 +230,27 @@ fn a_caller_that_leaves_its_body_unfinished_frees_the_replica() {
 }
 
 #[test]
+fn one_who_waits_when_the_drain_is_over_is_sent_away() {
+    on_a_worker(async {
+        let slow = Slow::default();
+        let replica = slow.start(DELAY).await;
+        let patient = |setup: &mut Setup| setup.version().max_queue_wait = SOON;
+        let rig = Rig::set_up(&[&replica], patient).await;
+        let _first = rig.send(request("POST", SCORE, "", "x")).await;
+        rig.busy(1).await;
+        let ((status, text), ()) = futures_util::join!(rig.score("y"), async {
+            while rig.fleet.counts().queued == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            rig.worker.shared.tasks.stop();
+            rig.worker.shared.tasks.send_away();
+        });
+        assert!(status == 503 && text.contains("draining"), "{text}");
+        assert_eq!(rig.fleet.counts().queued, 0);
+    });
+}
+
+#[test]
 fn a_full_queue_and_a_long_wait_are_503() {
     on_a_worker(async {
         let slow = Slow::default();

@@ -238,10 +238,13 @@ fn where_all_versions_are_only_starting_a_request_waits_for_its_own() {
 }
 
 #[test]
-fn a_gateway_that_drains_takes_nothing_new() {
+fn a_gateway_that_drains_serves_who_could_not_know() {
     on_a_worker(async {
         let rig = Rig::with(&[&mirror().await]).await;
         rig.worker.shared.tasks.stop();
+        let (status, text) = rig.score("x").await;
+        assert!(status == 200, "{text}");
+        rig.worker.shared.tasks.send_away();
         let (status, text) = rig.score("x").await;
         assert!(status == 503 && text.contains("draining"), "{text}");
         assert!(text.contains("connection: close"), "{text}");

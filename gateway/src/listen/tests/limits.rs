@@ -95,16 +95,50 @@ async fn a_drain_ends_idle_connections_and_waits_for_exchanges() {
     let mut idle = fixture.connect().await;
     send(&mut idle, GET).await;
     read_answer(&mut idle).await;
+    let mut fresh = fixture.connect().await;
     let mut busy = fixture.connect().await;
     send(&mut busy, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     fixture.wait_for("begun /slow").await;
     let listening = Arc::clone(&fixture.listening);
     let draining = async move { soon(listening.drain()).await };
-    let ((), last, ended) = tokio::join!(draining, read_to_end(&mut busy), read_to_end(&mut idle));
+    let ((), last, ended, unused) = tokio::join!(
+        draining,
+        read_to_end(&mut busy),
+        read_to_end(&mut idle),
+        read_to_end(&mut fresh)
+    );
     assert!(last.contains("connection: close\r\n"), "{last}");
     assert!(last.ends_with("slow"), "{last}");
-    assert_eq!(ended, "");
+    assert_eq!((ended.as_str(), unused.as_str()), ("", ""));
     assert!(TcpStream::connect(fixture.address()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_could_not_know_of_a_drain_is_served() {
+    let fixture = plain(&limits());
+    let mut kept = fixture.connect().await;
+    send(&mut kept, GET).await;
+    read_answer(&mut kept).await;
+    // Some of these are not accepted when the drain begins.
+    let mut callers = Vec::new();
+    for _ in 0..40 {
+        let mut caller = fixture.connect().await;
+        send(&mut caller, GET).await;
+        callers.push(caller);
+    }
+    let listening = Arc::clone(&fixture.listening);
+    let draining = async move { soon(listening.drain()).await };
+    let asking = async {
+        send(&mut kept, GET).await;
+        callers.push(kept);
+        for caller in &mut callers {
+            let answer = read_to_end(caller).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            // One that was answered before is kept, and then closed.
+            assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+        }
+    };
+    tokio::join!(draining, asking);
 }
 
 #[tokio::test(flavor = "multi_thread")]
