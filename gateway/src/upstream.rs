@@ -35,6 +35,10 @@ pub enum UpstreamError {
     /// No connection: nothing was sent.
     #[error("connect: {0}")]
     Connect(String),
+    /// No connection, for want of descriptors, ports or memory of our own: it
+    /// says nothing of the replica.
+    #[error("the gateway cannot open a connection: {0}")]
+    Ours(String),
     /// The connection ended, or what came is not HTTP as we accept it.
     #[error("{0}")]
     Answer(String),

@@ -152,6 +152,32 @@ fn descriptors_that_run_out_leave_the_admin_api_and_the_replicas() {
 }
 
 #[test]
+fn want_of_its_own_descriptors_is_the_gateways_fault() {
+    let replicas = [Replica::start("a"), Replica::start("b")];
+    // Each exchange needs a connection of its own.
+    replicas.iter().for_each(|one| one.behave("close"));
+    let [a, b] = &replicas;
+    let version = yaml::version("blue", &[a, b], "traffic: 100");
+    let gateway = started(Setup::new(&yaml::open("iris", &[version])));
+    let mut client = gateway.client();
+    let mut score = move || client.request("POST", TARGET, &[], b"{}").unwrap();
+    assert_eq!(score().status, 200);
+    let limit = |files: &str| {
+        let pid = gateway.pid().to_string();
+        let mut prlimit = std::process::Command::new("prlimit");
+        prlimit.args(["--pid", &pid, &format!("--nofile={files}:")]);
+        assert!(prlimit.status().unwrap().success());
+    };
+    limit("8");
+    for _ in 0..20 {
+        let answer = score();
+        assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
+    }
+    limit("1000");
+    assert_eq!(score().status, 200);
+}
+
+#[test]
 fn replicas_have_the_limit_of_open_files_that_the_gateway_was_given() {
     let script = format!("ulimit -Sn; ulimit -Hn; exec {}", yaml::program());
     let version = yaml::command("blue", &["sh", "-c", &script], "traffic: 100\nreplicas: 1");

@@ -22,7 +22,7 @@ use crate::fault::Fault;
 use crate::fleet::{Outcome, Replica, Slot};
 use crate::resource::CallerGone;
 use crate::table::VersionEntry;
-use crate::upstream::{Link, Peer, Pool, Response, UploadFault, Uploading};
+use crate::upstream::{Link, Peer, Pool, Response, UploadFault, Uploading, UpstreamError};
 
 /// Output of this step; input of `relay`.
 #[derive(Debug)]
@@ -241,9 +241,14 @@ async fn send(
     let link = match outbound.field.worker.pool.connect(&peer).await {
         Ok(link) => link,
         Err(error) => {
-            slot.outcome(Outcome::TransportError);
+            let fault = if let UpstreamError::Ours(_) = error {
+                Fault::Internal(error.to_string())
+            } else {
+                slot.outcome(Outcome::TransportError);
+                Fault::ReplicaFailed(error.to_string())
+            };
             return Err(Failed {
-                fault: Fault::ReplicaFailed(error.to_string()),
+                fault,
                 again: Some(Box::new(head)),
             });
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::task::block_in_place;
 
 use super::candidate::{Candidate, Content, Trial, Wanted, kept, last_swap};
 use super::change::{Manner, PLUGIN};
@@ -31,9 +32,13 @@ impl Control {
     pub async fn push(&self, name: &str, content: Bytes) -> Result<Pushed, ControlError> {
         let plugin = self.plugin_running(name)?;
         let refused = |refusal: Refusal| ControlError::Refused(refusal.to_string());
-        let component =
-            policy::component(content).map_err(|error| ControlError::Refused(error.to_string()))?;
-        let found = self.host.inspect(&component).map_err(refused)?;
+        // Megabytes are read through and hashed: probes and scaling go on.
+        let (component, found) = block_in_place(|| {
+            let component = policy::component(content)
+                .map_err(|error| ControlError::Refused(error.to_string()))?;
+            let found = self.host.inspect(&component).map_err(refused)?;
+            Ok((component, found))
+        })?;
         if found.role != plugin.spec.role {
             return Err(ControlError::Refused(format!(
                 "it decides {}, but plugin {name} is for {}",
@@ -41,9 +46,10 @@ impl Control {
                 plugin.spec.role.as_str()
             )));
         }
-        let created = plugin
-            .folder
-            .store(&found.digest, &component)
+        // It may have been deleted meanwhile.
+        let _change = self.change.lock().await;
+        let plugin = self.plugin_running(name)?;
+        let created = block_in_place(|| plugin.folder.store(&found.digest, &component))
             .map_err(|error| ControlError::Store(error.to_string()))?;
         Ok(Pushed {
             digest: found.digest.as_str().to_owned(),

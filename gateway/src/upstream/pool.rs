@@ -20,6 +20,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -121,7 +122,18 @@ fn describe(error: &hyper::Error) -> String {
 }
 
 fn connect_error(error: &std::io::Error) -> UpstreamError {
-    UpstreamError::Connect(error.to_string())
+    let ours = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::ADDRNOTAVAIL,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+    ];
+    if Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno)) {
+        UpstreamError::Ours(error.to_string())
+    } else {
+        UpstreamError::Connect(error.to_string())
+    }
 }
 
 /// An unused connection; counted at its replica while it is one.
@@ -182,7 +194,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`UpstreamError::Connect`]; nothing was sent. Cancel-safe.
+    /// [`UpstreamError::Connect`] or [`UpstreamError::Ours`]; nothing was sent.
+    /// Cancel-safe.
     pub async fn connect(&self, peer: &Peer) -> Result<Link, UpstreamError> {
         let connect = async {
             let stream = TcpStream::connect(peer.address).await?;
