@@ -31,8 +31,10 @@ use crate::state::{RunFile, StateFolder};
 use crate::table::Table;
 
 mod bell;
+mod notify;
 mod watch;
 
+use notify::Stage;
 use watch::Watch;
 pub use watch::Watched;
 
@@ -229,10 +231,17 @@ impl Up<'_> {
         })?;
         say(&self.greeting(&listeners, admin.url()));
         let control = Arc::clone(self.control);
-        listening.open_when(async move { control.settled().await });
+        let opened = listening.open_when(async move { control.settled().await });
+        let ready = async move {
+            if opened.await.unwrap_or(false) {
+                notify::tell(Stage::Ready);
+            }
+        };
+        drop(self.control.tasks().spawn(ready));
         signals.stop().await;
         tracing::info!("draining; a second signal ends it at once");
         self.control.tell_draining();
+        notify::tell(Stage::Stopping);
         shared.tasks.stop();
         tokio::select! {
             () = listening.drain() => {}

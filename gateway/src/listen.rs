@@ -13,13 +13,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +102,7 @@ pub struct Listening {
     opened: CancellationToken,
     cut: CancellationToken,
     drain: Duration,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl Drop for Listening {
@@ -128,17 +129,19 @@ impl Listening {
 
     /// Accepts from sockets that were handed over once `ready` has ended, or
     /// after 30 s: callers wait in the backlog meanwhile, as they did
-    /// while no gateway ran. Other sockets accept from the start.
-    pub fn open_when(&self, ready: impl Future<Output = ()> + Send + 'static) {
+    /// while no gateway ran. Other sockets accept from the start. Ends then,
+    /// with false where shutdown came first.
+    pub fn open_when(&self, ready: impl Future<Output = ()> + Send + 'static) -> JoinHandle<bool> {
         let (tasks, opened) = (self.tasks.clone(), self.opened.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = ready => {}
                 () = sleep(HOLD_MAX) => {}
-                () = tasks.stopped() => return,
+                () = tasks.stopped() => return false,
             }
             opened.cancel();
-        });
+            true
+        })
     }
 
     /// Ends at once: what is under way is dropped, and recorded by its drop.
@@ -310,7 +313,7 @@ fn start_workers<A: Answer>(
     joints: &Joints,
     cut: &CancellationToken,
     make: &(impl Fn() -> A + Clone + Send + 'static),
-) -> Result<(Vec<Hand>, Vec<JoinHandle<()>>), ListenError> {
+) -> Result<(Vec<Hand>, Vec<thread::JoinHandle<()>>), ListenError> {
     let mut hands = Vec::new();
     let mut threads = Vec::new();
     for index in 1..=count {

@@ -7,6 +7,7 @@
 )]
 
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -99,4 +100,31 @@ fn a_socket_that_no_listener_claims_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     let problem = format!("socket {address} of LISTEN_FDS (web): no listener has its address");
     assert!(said.contains(&problem), "{said}");
+}
+
+#[test]
+fn whoever_started_it_is_told_how_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let told = UnixDatagram::bind(&path).unwrap();
+    told.set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let next = || {
+        let mut words = [0; 100];
+        let length = told.recv(&mut words).unwrap();
+        String::from_utf8_lossy(&words[..length]).into_owned()
+    };
+    let until = folder.path().join("go");
+    let words = ["--until", until.to_str().unwrap()];
+    let endpoint = yaml::open("iris", &[yaml::process("blue", &words, "replicas: 1")]);
+    let socket = format!("NOTIFY_SOCKET={}", path.display());
+    let gateway = Setup::new(&endpoint).under(&["env", &socket]).start();
+    told.set_nonblocking(true).unwrap();
+    assert!(told.recv(&mut [0]).is_err(), "no version can answer yet");
+    told.set_nonblocking(false).unwrap();
+    std::fs::write(&until, "").unwrap();
+    assert_eq!(next(), "READY=1");
+    gateway.healthy("iris");
+    assert!(gateway.stop().success());
+    assert_eq!(next(), "STOPPING=1");
 }
