@@ -31,10 +31,11 @@ use crate::state::{RunFile, StateFolder};
 use crate::table::Table;
 
 mod bell;
-mod notify;
+
+mod supervisor;
 mod watch;
 
-use notify::Stage;
+use supervisor::Stage;
 use watch::Watch;
 pub use watch::Watched;
 
@@ -234,14 +235,14 @@ impl Up<'_> {
         let opened = listening.open_when(async move { control.settled().await });
         let ready = async move {
             if opened.await.unwrap_or(false) {
-                notify::tell(Stage::Ready);
+                supervisor::tell(Stage::Ready);
             }
         };
         drop(self.control.tasks().spawn(ready));
         signals.stop().await;
         tracing::info!("draining; a second signal ends it at once");
         self.control.tell_draining();
-        notify::tell(Stage::Stopping);
+        supervisor::tell(Stage::Stopping);
         shared.tasks.stop();
         tokio::select! {
             () = listening.drain() => {}
