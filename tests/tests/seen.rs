@@ -132,6 +132,27 @@ fn exchanges(gateway: &Gateway) -> Vec<(&'static str, Value)> {
 }
 
 #[test]
+fn before_the_first_exchange_every_metric_has_its_type_and_no_histogram_a_sample() {
+    let replica = Replica::start("a");
+    let gateway = Gateway::start(&yaml::open(
+        "iris",
+        &[yaml::version("blue", &[&replica], "")],
+    ));
+    let text = gateway.metrics();
+    for (name, kind, _) in METRICS {
+        let head = format!("# TYPE tidegate_{name} {kind}\n");
+        assert!(text.contains(&head), "{name}:\n{text}");
+    }
+    assert!(samples(&text, "request_seconds").is_empty(), "{text}");
+    gateway.healthy("iris");
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    until("the exchange is seen", Duration::from_secs(20), || {
+        let seen = samples(&gateway.metrics(), "request_seconds");
+        seen.contains("endpoint=iris version=blue").then_some(())
+    });
+}
+
+#[test]
 fn every_metric_has_its_name_type_and_labels_and_none_is_from_a_request() {
     let replica = Replica::start("a");
     let gateway = start(&replica);

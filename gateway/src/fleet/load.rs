@@ -28,7 +28,8 @@ pub(super) struct Load {
     start: Instant,
     minute: u64,
     arrived: u64,
-    cells: [Minute; MINUTES],
+    /// None until the first request: of ten thousand endpoints most are quiet.
+    cells: Option<Box<[Minute; MINUTES]>>,
 }
 
 impl Load {
@@ -37,7 +38,7 @@ impl Load {
             start,
             minute: 0,
             arrived: 0,
-            cells: [Minute::default(); MINUTES],
+            cells: None,
         }
     }
 
@@ -47,6 +48,9 @@ impl Load {
         self.turn(now);
         let came = arrived.saturating_sub(self.arrived);
         self.arrived = arrived;
+        if self.cells.is_none() && (came, busy, queued) == (0, 0, 0) {
+            return;
+        }
         if let Some(cell) = self.cell() {
             cell.requests += came;
             cell.peak = cell.peak.max(busy.saturating_add(queued));
@@ -67,15 +71,21 @@ impl Load {
         self.turn(now);
         let newest = self.minute as usize % MINUTES;
         let cell = |ago: usize| {
-            let cell = self.cells.get((newest + MINUTES - ago) % MINUTES)?;
+            let place = (newest + MINUTES - ago) % MINUTES;
+            let cells = self.cells.as_ref();
+            let cell =
+                cells.map_or_else(|| Some(Minute::default()), |all| all.get(place).copied())?;
             let ago = u32::try_from(ago).ok()?;
-            Some(Minute { ago, ..*cell })
+            Some(Minute { ago, ..cell })
         };
         (0..MINUTES).rev().filter_map(cell).collect()
     }
 
     fn cell(&mut self) -> Option<&mut Minute> {
-        self.cells.get_mut(self.minute as usize % MINUTES)
+        let cells = self
+            .cells
+            .get_or_insert_with(|| Box::new([Minute::default(); MINUTES]));
+        cells.get_mut(self.minute as usize % MINUTES)
     }
 
     /// Empties the cells of minutes that began since the last time.
@@ -84,9 +94,13 @@ impl Load {
         if minute <= self.minute {
             return;
         }
+        let Some(cells) = &mut self.cells else {
+            self.minute = minute;
+            return;
+        };
         let empty = (minute - self.minute).min(MINUTES as u64);
         for back in 0..empty {
-            if let Some(cell) = self.cells.get_mut((minute - back) as usize % MINUTES) {
+            if let Some(cell) = cells.get_mut((minute - back) as usize % MINUTES) {
                 *cell = Minute::default();
             }
         }
@@ -97,6 +111,24 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quiet_hour_is_sixty_empty_minutes_and_holds_no_cells() {
+        let start = Instant::now();
+        let mut load = Load::new(start);
+        load.at(start + Duration::from_secs(90), 0, 0, 0);
+        assert!(load.cells.is_none());
+        let minutes = load.minutes(start + Duration::from_secs(180));
+        assert_eq!(minutes.len(), 60);
+        let agos = (0..60).rev().collect::<Vec<_>>();
+        assert!(minutes.iter().map(|one| one.ago).eq(agos));
+        assert!(minutes.iter().all(|one| (one.requests, one.peak) == (0, 0)));
+        // The first request after it falls into its own minute.
+        load.at(start + Duration::from_secs(200), 1, 1, 0);
+        let minutes = load.minutes(start + Duration::from_secs(200));
+        assert_eq!(minutes[59].requests, 1);
+        assert_eq!(minutes.iter().map(|one| one.requests).sum::<u64>(), 1);
+    }
 
     #[test]
     fn minutes_that_are_over_an_hour_old_are_forgotten() {

@@ -3,6 +3,7 @@
 //! A name people build alerts on stands here and nowhere else; never changes
 //! its labels. Made once, by `app`.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use prometheus::{Registry, TextEncoder, proto};
@@ -115,12 +116,21 @@ impl Metrics {
         Ok(Arc::new(metrics))
     }
 
-    /// Prometheus text of all families.
+    /// Prometheus text of all families; of those without a value `HELP` and
+    /// `TYPE`, so that who looks for a name finds it.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+        let families = self.registry.gather();
+        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
             tracing::warn!(%error, "metrics could not be written");
+        }
+        let is_there = |row: &&Row| families.iter().any(|family| family.name() == row.name);
+        for Row {
+            name, kind, help, ..
+        } in self.rows.iter().filter(|row| !is_there(row))
+        {
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         }
         text
     }

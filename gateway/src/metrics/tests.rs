@@ -52,3 +52,38 @@ fn removed_labels_are_gone() {
     family.remove(&["iris"]);
     assert_eq!(family.total(Counter::value), 1);
 }
+
+/// The lines of a family, without its help.
+fn lines<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+    let about = |line: &&str| line.contains(&format!("tidegate_{name}")) && !line.contains("HELP");
+    text.lines().filter(about).collect()
+}
+
+#[test]
+fn a_histogram_is_shown_from_its_first_duration_on_and_its_type_before() {
+    let metrics = Metrics::new().unwrap();
+    let blue = metrics.request_seconds.with(&["iris", "blue"]);
+    let green = metrics.request_seconds.with(&["iris", "green"]);
+    let head = "# TYPE tidegate_request_seconds histogram";
+    assert_eq!(lines(&metrics.text(), "request_seconds"), [head]);
+    blue.observe(Duration::from_millis(3));
+    let text = metrics.text();
+    let shown = lines(&text, "request_seconds");
+    assert_eq!(shown.first(), Some(&head));
+    assert_eq!(shown.len(), 1 + BOUNDS_US.len() + 3, "{text}");
+    assert!(!text.contains("green"), "{text}");
+    green.observe(Duration::from_secs(100));
+    assert!(metrics.text().contains("green"));
+}
+
+#[test]
+fn every_family_has_help_and_type_once_also_without_a_value() {
+    let metrics = Metrics::new().unwrap();
+    metrics.requests.with(&["iris", "blue", "2xx", ""]).inc();
+    let text = metrics.text();
+    for Row { name, kind, .. } in metrics.rows() {
+        let help = text.matches(&format!("# HELP {name} ")).count();
+        let of_kind = text.matches(&format!("# TYPE {name} {kind}\n")).count();
+        assert_eq!((help, of_kind), (1, 1), "{name}:\n{text}");
+    }
+}

@@ -4,6 +4,7 @@
 //! version frees it: `tidegate_plugin_versions_live` counts them. Made by
 //! `host`; held by the table and by calls.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -27,6 +28,10 @@ use crate::resource::{Plugin, Role};
 /// that spins takes turns of a millisecond from everything on it.
 const COMPUTING_MAX: usize = 2;
 
+/// Different settings of a plugin that are remembered as accepted; those past
+/// them are tried in each binding.
+const ACCEPTED_MAX: usize = 256;
+
 /// One version of a plugin in memory.
 pub struct Loaded {
     spec: Plugin,
@@ -39,6 +44,8 @@ pub struct Loaded {
     lines_dropped: Arc<Counter>,
     warned: Arc<Warned>,
     totals: Arc<Totals>,
+    /// Settings that it took.
+    accepted: Mutex<HashSet<String>>,
 }
 
 /// What [`Loaded::new`] is made of.
@@ -69,7 +76,21 @@ impl Loaded {
             lines_dropped: parts.lines_dropped,
             warned: Arc::default(),
             totals: parts.totals,
+            accepted: Mutex::default(),
         })
+    }
+
+    /// Whether it was configured with the settings of `policy` before.
+    pub(super) fn accepts(&self, policy: &Policy) -> bool {
+        self.accepted.lock().contains(&policy.settings)
+    }
+
+    /// It was configured with the settings of `policy`.
+    pub(super) fn accepted(&self, policy: &Policy) {
+        let mut accepted = self.accepted.lock();
+        if accepted.len() < ACCEPTED_MAX {
+            accepted.insert(policy.settings.clone());
+        }
     }
 
     /// Its content.

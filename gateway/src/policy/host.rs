@@ -185,6 +185,13 @@ impl Host {
         spec: BindingSpec,
     ) -> Result<Arc<Policy>, Refusal> {
         let policy = Policy::new(loaded, spec);
+        // The rest of the room is for what is really called, and thousands of
+        // endpoints have the same settings: what one of them showed is not
+        // tried again.
+        let half = INSTANCES_MAX / 2;
+        if self.totals.live() >= half && loaded.accepts(&policy) {
+            return Ok(policy);
+        }
         let Some(place) = policy.pool.place() else {
             return Err(Refusal::Gateway(format!(
                 "all {INSTANCES_MAX} instances are at work"
@@ -196,6 +203,7 @@ impl Host {
         };
         let mut first = policy.make(place).await.map_err(refused)?;
         first.self_test().await.map_err(Refusal::SelfTest)?;
+        loaded.accepted(&policy);
         // Collect is called on the control runtime, which is worker 0.
         let workers = match loaded.spec().role {
             Role::Auth | Role::Split => 1..metrics::cells(),
@@ -205,8 +213,7 @@ impl Host {
         for worker in workers {
             let instance = match warm.take() {
                 Some(first) => first,
-                // The rest of the room is for what is really called.
-                None if self.totals.live() >= INSTANCES_MAX / 2 => break,
+                None if self.totals.live() >= half => break,
                 None => match policy.pool.place() {
                     Some(place) => policy.make(place).await.map_err(refused)?,
                     None => break,

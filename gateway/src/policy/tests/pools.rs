@@ -127,6 +127,40 @@ async fn idle_instances_are_dropped_and_made_again_when_they_are_needed() {
 }
 
 #[tokio::test]
+async fn past_half_of_the_room_settings_that_were_taken_before_make_no_instance() {
+    let fixture = fixture();
+    let half = engine::INSTANCES_MAX / 2;
+    let bind = async |guest: Guest<'_>, count: usize| {
+        let plugin = Fixture::plugin("many", Role::Auth);
+        let loaded = fixture.host.load(&plugin, guest.component()).await.unwrap();
+        let mut bound = Vec::new();
+        for _ in 0..count {
+            bound.push(fixture.host.bind(&loaded, binding(&plugin.name)).await);
+        }
+        bound
+    };
+    let policies = bind(wasm::auth(), half + 100).await;
+    let made = fixture.host.instances();
+    assert!((half..half + 100).contains(&made), "{made}");
+    // It is there when it is called.
+    let last = policies.last().unwrap().as_ref().unwrap();
+    assert!(matches!(ask(last).await, Ok(AuthDecision::Pass)));
+    assert_eq!(fixture.host.instances(), made + 1);
+    // What was never taken is tried all the same.
+    let refusing = Guest {
+        configure: "(i32.const 1024)".to_owned(),
+        data: wasm::plugin_error(0, b"tenant: is missing"),
+        ..wasm::auth()
+    };
+    let refused = bind(refusing, 2).await;
+    for refusal in refused {
+        assert!(matches!(refusal, Err(Refusal::Configure(_))), "{refusal:?}");
+    }
+    drop(policies);
+    assert_eq!(fixture.host.instances(), 0);
+}
+
+#[tokio::test]
 async fn an_instance_that_gained_much_memory_is_not_used_again() {
     let fixture = fixture();
     let guest = Guest {
