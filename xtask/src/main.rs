@@ -41,7 +41,8 @@ enum Command {
     Test,
     /// Runs the end-to-end tests with their heavy rounds in full
     Soak {
-        /// Only tests whose name contains this
+        /// Only those of this file of tests/tests (as `scaling`), or else those whose
+        /// name contains this
         filter: Option<String>,
     },
     /// What a change must pass: format, lints, docs, dependencies, tests, demo

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 
-use crate::run::{Steps, cargo, command, run, target};
+use crate::run::{Steps, cargo, command, root, run, target};
 use crate::setup;
 
 /// Installs what the tests need: curl, the venvs of the test clients and of the
@@ -113,21 +113,54 @@ fn example() -> Result<()> {
         .env("PYTHONDONTWRITEBYTECODE", "1"))
 }
 
-/// The end-to-end tests with their heavy rounds in full.
+/// The end-to-end tests with their heavy rounds in full: all, those of a file
+/// of `tests/tests`, or those with a name that contains the filter. Shows the
+/// figures that they print.
+///
+/// # Errors
+///
+/// Where one fails, or there is none of that name.
 pub(crate) fn soak(filter: Option<&str>) -> Result<()> {
+    let files = files()?;
     let mut steps = Steps::new();
+    let mut tally = Tally::default();
     steps.step("setup", setup)?;
     let binary = steps.step("build", build)?;
     let result = steps.step("soak", || {
-        let mut tests = cargo(&["test", "--package", "tidegate-tests"]);
-        if let Some(filter) = filter {
-            tests.arg(filter);
-        }
-        tests
-            .env("TIDEGATE_BIN", &binary)
-            .env("TIDEGATE_ROUNDS", "full");
-        run(&mut tests)
+        let mut tests = cargo(&["test", "--package", "tidegate-tests", "--no-fail-fast"]);
+        match filter {
+            Some(file) if files.iter().any(|one| one == file) => tests.args(["--test", file]),
+            Some(name) => tests.arg(name),
+            None => &mut tests,
+        };
+        tests.args(["--", "--show-output"]);
+        tally.cargo(
+            tests
+                .env("TIDEGATE_BIN", &binary)
+                .env("TIDEGATE_ROUNDS", "full"),
+        )
     });
     steps.table();
-    result
+    tally.print();
+    result?;
+    ensure!(
+        tally.passed > 0,
+        "no test is called so; a name of a test, or one of the files: {}",
+        files.join(", ")
+    );
+    Ok(())
+}
+
+/// The files of end-to-end tests, without their ending.
+fn files() -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(root().join("tests/tests"))? {
+        let path = entry?.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        if path.extension().is_some_and(|end| end == "rs") {
+            files.extend(stem.map(str::to_owned));
+        }
+    }
+    files.sort();
+    Ok(files)
 }

@@ -29,7 +29,10 @@ impl Status {
         let status = Gateway::find(&self.to)?.get("/v1/status").await?;
         match self.output {
             Output::Json | Output::Yaml => structured(&status, self.output),
-            Output::Table | Output::Wide | Output::Name => say(&lines(&status).join("\n")),
+            Output::Table | Output::Wide => say(&lines(&status).join("\n")),
+            Output::Name => Err(Failure::Usage(
+                "status has no names; tidegate get all -o name lists those of resources".to_owned(),
+            )),
         }
     }
 }
