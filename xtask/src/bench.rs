@@ -4,6 +4,8 @@
 //! core, load and upstream to another. The load generator is wrk, the upstream
 //! nginx. Writes `bench/README.md`. Never run by `ci`: it wants a quiet machine.
 
+mod crowd;
+mod endpoints;
 mod gateway;
 mod load;
 mod machine;
@@ -86,6 +88,15 @@ pub(crate) fn bench(seconds: u32, only: Option<&str>) -> Result<()> {
 /// Where the gateway cannot be run under valgrind.
 pub(crate) fn account(seconds: u32) -> Result<()> {
     steps::steps(seconds)
+}
+
+/// What many endpoints cost; see `endpoints`.
+///
+/// # Errors
+///
+/// Where a gateway does not start or answers anything but what it should.
+pub(crate) fn many(count: usize, seconds: u32) -> Result<()> {
+    endpoints::endpoints(count, seconds)
 }
 
 /// Builds the gateway, unless `TIDEGATE_BIN` names one.

@@ -59,6 +59,13 @@ enum Command {
         /// callgrind; a run of 30 seconds or more says something
         #[arg(long, conflicts_with = "only")]
         steps: bool,
+        /// Measure instead what many endpoints cost: start, memory, requests,
+        /// changes
+        #[arg(long, conflicts_with_all = ["only", "steps"])]
+        endpoints: bool,
+        /// How many endpoints are many
+        #[arg(long, default_value_t = 10_000, requires = "endpoints")]
+        count: usize,
     },
     /// Simulates scaling in virtual time; writes the figures of docs/scaling.md
     Sim,
@@ -79,6 +86,12 @@ fn main() -> ExitCode {
             steps: true,
             ..
         } => bench::account(seconds),
+        Command::Bench {
+            seconds,
+            endpoints: true,
+            count,
+            ..
+        } => bench::many(count, seconds),
         Command::Bench { seconds, only, .. } => bench::bench(seconds, only.as_deref()),
         Command::Sim => sim::sim(),
         Command::Docs => docs::docs(),

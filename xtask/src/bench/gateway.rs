@@ -1,6 +1,6 @@
 //! The gateway in the bench: its settings, its start.
 //!
-//! Called by `proxy` for the comparison and by `steps`.
+//! Called by `proxy` for the comparison, by `steps` and by `crowd`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -149,7 +149,8 @@ pub(super) fn start(
     )
 }
 
-fn run_json(state: &Path, child: &mut Child) -> Result<Value> {
+/// What a gateway that has come up says of itself in its state folder.
+pub(super) fn run_json(state: &Path, child: &mut Child) -> Result<Value> {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {

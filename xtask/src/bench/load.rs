@@ -4,6 +4,7 @@
 //! load nor upstream is in it. Called by `bench`.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -38,9 +39,9 @@ pub(super) struct Sample {
 pub(super) fn load(proxy: &Proxy, tls: bool, connections: u32, seconds: u32) -> Result<Sample> {
     // Warm: connections to the upstream, plugin instances, caches.
     wrk(proxy, tls, connections, 1)?;
-    let before = ticks(&proxy.pids);
+    let before = cpu(&proxy.pids);
     let text = wrk(proxy, tls, connections, seconds)?;
-    let used = (ticks(&proxy.pids) - before) / TICKS_PER_SECOND;
+    let used = cpu(&proxy.pids) - before;
     let requests = number(&text, "requests in", -1)?;
     Ok(Sample {
         cpu_us: used * 1e6 / requests,
@@ -59,16 +60,19 @@ fn wrk(proxy: &Proxy, tls: bool, connections: u32, seconds: u32) -> Result<Strin
     } else {
         &proxy.plain
     };
+    wrk_at(proxy.name, url, &proxy.script, connections, seconds)
+}
+
+fn wrk_at(name: &str, url: &str, script: &Path, connections: u32, seconds: u32) -> Result<String> {
     let mut wrk = command("taskset");
     wrk.args(["-c", OTHER_CORE, "wrk", "-t1", "--latency"]);
     wrk.args(["--timeout", "30s", "-c", &connections.to_string(), "-s"])
-        .arg(&proxy.script);
+        .arg(script);
     let text = output(wrk.args(["-d", &format!("{seconds}s"), url]))?;
     for bad in ["Non-2xx", "Socket errors"] {
         ensure!(
             !text.contains(bad),
-            "{} under load of {connections}:\n{text}",
-            proxy.name
+            "{name} under load of {connections}:\n{text}"
         );
     }
     Ok(text)
@@ -77,6 +81,18 @@ fn wrk(proxy: &Proxy, tls: bool, connections: u32, seconds: u32) -> Result<Strin
 /// Loads a proxy over plain HTTP for some seconds; how many requests that were.
 pub(super) fn requests(proxy: &Proxy, connections: u32, seconds: u32) -> Result<f64> {
     number(&wrk(proxy, false, connections, seconds)?, "requests in", -1)
+}
+
+/// The same at an address, with a script of wrk.
+pub(super) fn requests_at(
+    name: &str,
+    url: &str,
+    script: &Path,
+    connections: u32,
+    seconds: u32,
+) -> Result<f64> {
+    let text = wrk_at(name, url, script, connections, seconds)?;
+    number(&text, "requests in", -1)
 }
 
 /// The word beside the phrase, as a number; times become µs.
@@ -111,20 +127,22 @@ fn number(text: &str, phrase: &str, side: i32) -> Result<f64> {
     Ok(word.trim_end_matches(unit).parse::<f64>()? * scale)
 }
 
-/// User and system time of processes, in ticks.
-fn ticks(pids: &[u32]) -> f64 {
-    pids.iter()
+/// User and system time of processes, in seconds.
+pub(super) fn cpu(pids: &[u32]) -> f64 {
+    let ticks: f64 = pids
+        .iter()
         .filter_map(|pid| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             let rest = stat.rsplit(')').next()?.to_owned();
             let mut words = rest.split_whitespace().skip(11);
             Some(words.next()?.parse::<f64>().ok()? + words.next()?.parse::<f64>().ok()?)
         })
-        .sum()
+        .sum();
+    ticks / TICKS_PER_SECOND
 }
 
 /// Memory of processes, in MB, from a file of `/proc`.
-fn memory(pids: &[u32], file: &str, name: &str) -> f64 {
+pub(super) fn memory(pids: &[u32], file: &str, name: &str) -> f64 {
     let kib: f64 = pids
         .iter()
         .filter_map(|pid| {

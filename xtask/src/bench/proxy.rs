@@ -18,12 +18,14 @@ use crate::run::{command, run, which};
 pub(super) const PROXY_CORE: &str = "0";
 /// Load and upstream.
 const OTHER_CORE: &str = "1";
+/// The name of the upstream's files.
+const UPSTREAM: &str = "upstream";
 /// The body of every answer; requests have one as long.
 const BODY_BYTES: usize = 1024;
 
 /// A body as models get and give them: JSON of [`BODY_BYTES`], rows of four
 /// decimals. What collects them checks that they are JSON.
-fn rows(name: &str) -> String {
+pub(super) fn rows(name: &str) -> String {
     let mut text = format!("{{\"{name}\":[");
     let mut number = 1_u32;
     while text.len() + "[9.99,9.99,9.99,9.99]]}".len() <= BODY_BYTES {
@@ -235,10 +237,12 @@ pub(super) fn up(
 }
 
 fn nginx_conf(folder: &Path, name: &str, http: &str) -> Result<PathBuf> {
+    // Of ten thousand endpoints each has its own connection to the upstream.
+    let connections = if name == UPSTREAM { 16_384 } else { 4096 };
     let file = folder.join(format!("{name}.conf"));
     let text = format!(
         "daemon off;\nworker_processes 1;\npid {name}.pid;\nerror_log {name}.err warn;\n\
-         events {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n  \
+         events {{ worker_connections {connections}; }}\nhttp {{\n  access_log off;\n  \
          keepalive_requests 1000000000;\n  client_body_buffer_size 64k;\n  \
          client_body_temp_path {name}-body;\n  proxy_temp_path {name}-proxy;\n  \
          fastcgi_temp_path {name}-f;\n  uwsgi_temp_path {name}-u;\n  scgi_temp_path {name}-s;\n{http}}}\n"
@@ -267,7 +271,7 @@ pub(super) fn upstream(folder: &Path) -> Result<Proxy> {
         "  server {{\n    listen 127.0.0.1:{port} backlog=4096;\n    default_type application/json;\n    \
          location / {{ return 200 '{body}'; }}\n  }}\n"
     );
-    let child = start_nginx(folder, OTHER_CORE, "upstream", &http)?;
+    let child = start_nginx(folder, OTHER_CORE, UPSTREAM, &http)?;
     let plain = format!("http://127.0.0.1:{port}/score");
     up(
         child,
