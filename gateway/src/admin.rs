@@ -234,14 +234,19 @@ impl Api {
             query,
             content,
         };
-        self.act(found.route.action, call).await
+        // A change that was begun is made whole, whether or not its caller waits.
+        let acting = self
+            .control
+            .tasks()
+            .spawn(self.act(found.route.action, call));
+        acting.await.unwrap_or_else(|_| Err(Refusal::internal()))
     }
 
     fn act(
         self: &Arc<Self>,
         action: routes::Action,
         call: handlers::Call,
-    ) -> impl Future<Output = Result<Response<Body>, Refusal>> + Send {
+    ) -> impl Future<Output = Result<Response<Body>, Refusal>> + Send + use<> {
         let api = Arc::clone(self);
         async move { handlers::act(&api, action, call).await }
     }

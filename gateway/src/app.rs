@@ -138,9 +138,11 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     }
     let result = up.serve(&shared, inherited, token, &mut signals, say).await;
     // Replicas go last, however it ended; their guards end them where we do not.
+    let hurried = matches!(result, Ok(Ended::AtOnce));
     tokio::select! {
-        () = control.stop() => {}
-        () = signals.stop() => tracing::warn!("ended before the replicas were"),
+        () = control.stop(), if !hurried => {}
+        () = signals.stop(), if !hurried => tracing::warn!("ended before the replicas were"),
+        else => {}
     }
     state.clear_run();
     drop(shared);
@@ -149,7 +151,16 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     if let Some(lines) = access_lines {
         lines.flush(LINES_MAX);
     }
-    result
+    result.map(drop)
+}
+
+/// How a gateway that came up ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// By its drain.
+    Gently,
+    /// By a second signal.
+    AtOnce,
 }
 
 /// What workers share.
@@ -207,7 +218,7 @@ impl Up<'_> {
         token: zeroize::Zeroizing<String>,
         signals: &mut Signals,
         say: &mut dyn FnMut(&str),
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Ended> {
         let state = self.state.path();
         let listening = listen::start(self.config, inherited, state, shared, self.control)?;
         let admin = admin::start(&self.config.admin, token, Arc::clone(self.control)).await?;
@@ -246,10 +257,13 @@ impl Up<'_> {
         shared.tasks.stop();
         tokio::select! {
             () = listening.drain() => {}
-            () = signals.stop() => tracing::warn!("ended before the drain was over"),
+            () = signals.stop() => {
+                tracing::warn!("ended before the drain was over");
+                return Ok(Ended::AtOnce);
+            }
         }
         admin.stop().await;
-        Ok(())
+        Ok(Ended::Gently)
     }
 
     /// What a person needs to try it: addresses, where the key is, a `curl`.

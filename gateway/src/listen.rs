@@ -253,7 +253,7 @@ fn start_with<A: Answer>(
     let mut ready = Vec::new();
     for listener in &config.listeners {
         let tls = tls_of(listener, state, &mut warnings, &mut problems);
-        let handed = inherited.claim(listener);
+        let handed = inherited.claim(listener, &config.listeners);
         let is_handed = handed.is_some();
         let socket = handed.map_or_else(|| accept::bind(listener.address), Ok);
         match socket.and_then(|socket| Ok((socket.local_addr()?, socket))) {

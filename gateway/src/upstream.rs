@@ -5,6 +5,10 @@
 //! again only when both sides ended the message for certain. Called by
 //! `exchange` (and `runtime` for probes).
 
+use std::io;
+
+use rustix::io::Errno;
+
 mod pool;
 mod probe;
 mod raw;
@@ -28,6 +32,19 @@ pub const INTERIM_MAX: u8 = 8;
 /// Longest time a connect may take: a replica is near, and one that takes
 /// longer would be chosen again before it is known to be gone.
 pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Whether a connect failed for want of descriptors, ports or memory of our
+/// own: that says nothing of the replica.
+fn is_ours(error: &io::Error) -> bool {
+    let ours = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::ADDRNOTAVAIL,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))
+}
 
 /// Why an exchange with a replica failed. For the log; a caller sees none of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

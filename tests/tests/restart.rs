@@ -114,15 +114,19 @@ fn whoever_started_it_is_told_how_it_goes() {
         let length = told.recv(&mut words).unwrap();
         String::from_utf8_lossy(&words[..length]).into_owned()
     };
-    let until = folder.path().join("go");
-    let words = ["--until", until.to_str().unwrap()];
+    let go = folder.path().join("go");
+    let words = ["--until", go.to_str().unwrap()];
     let endpoint = yaml::open("iris", &[yaml::process("blue", &words, "replicas: 1")]);
     let socket = format!("NOTIFY_SOCKET={}", path.display());
     let gateway = Setup::new(&endpoint).under(&["env", &socket]).start();
+    until("its replica waits", Duration::from_secs(30), || {
+        let logs = gateway.cli_text(&["logs", "iris"]);
+        logs.contains("waits for").then_some(())
+    });
     told.set_nonblocking(true).unwrap();
     assert!(told.recv(&mut [0]).is_err(), "no version can answer yet");
     told.set_nonblocking(false).unwrap();
-    std::fs::write(&until, "").unwrap();
+    std::fs::write(&go, "").unwrap();
     assert_eq!(next(), "READY=1");
     gateway.healthy("iris");
     assert!(gateway.stop().success());

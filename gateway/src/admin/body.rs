@@ -21,8 +21,8 @@ use super::answer::Refusal;
 use super::row::Takes;
 use crate::resource;
 
-/// Largest JSON body; the ones of today have a digest in them.
-const JSON_BYTES_MAX: usize = 64 << 10;
+/// Largest JSON body: six versions with a thousand models each are 600 KB.
+const JSON_BYTES_MAX: usize = 1 << 20;
 /// Largest component (DESIGN §6).
 const WASM_BYTES_MAX: usize = 32 << 20;
 /// Between two pieces of a body.

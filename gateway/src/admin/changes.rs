@@ -15,8 +15,8 @@ use super::answer::{Refusal, json, whole};
 use super::body::{self, Body};
 use super::handlers::Call;
 use super::routes::Action;
-use crate::reconcile::Manner;
 use crate::reconcile::status::Written;
+use crate::reconcile::{ControlError, Manner};
 use crate::resource::{self, Problem};
 
 /// What a rollback of an endpoint takes.
@@ -31,9 +31,19 @@ pub(super) struct To {
 /// Does what a row does.
 pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Response<Body>, Refusal> {
     let manner = manner(&call)?;
+    let there = if call.version.is_empty() {
+        api.control.endpoint(&call.name).is_ok()
+    } else {
+        api.control.version(&call.name, &call.version).is_ok()
+    };
+    must_be_there(&call, there)?;
     let written = write(api, action, &call, manner).await;
     match written.map_err(|refusal| placed(api, action, &call, refusal))? {
-        Some(written) => shown(api, &call, &written, manner.dry_run),
+        Some(mut written) => {
+            // A `POST` answers 200, also where it brings back what was deleted.
+            written.created &= action != Action::RollbackEndpoint;
+            shown(api, &call, &written, manner.dry_run)
+        }
         None => Ok(whole(StatusCode::NO_CONTENT, "application/json", "")),
     }
 }
@@ -44,6 +54,19 @@ pub(super) fn manner(call: &Call) -> Result<Manner, Refusal> {
         expected: expected(&call.head.headers)?,
         dry_run: call.query.flag("dryRun")?,
     })
+}
+
+/// `If-Match: *` is for what is there (RFC 9110 §13.1.1).
+fn must_be_there(call: &Call, there: bool) -> Result<(), Refusal> {
+    let any = call
+        .head
+        .headers
+        .get(IF_MATCH)
+        .is_some_and(|one| one == "*");
+    if any && !there {
+        return Err(ControlError::Stale("If-Match: * is for what is there".to_owned()).into());
+    }
+    Ok(())
 }
 
 /// None where it was taken away.
@@ -146,6 +169,7 @@ pub(super) async fn act_on_plugin(
     let control = &api.control;
     let name = call.name.as_str();
     let manner = manner(&call)?;
+    must_be_there(&call, control.plugin(name).is_ok())?;
     if action == Action::DeletePlugin {
         control.delete_plugin(name, manner).await?;
         return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
@@ -173,7 +197,7 @@ pub(super) async fn act_on_plugin(
     Ok(tagged(response, written.revision))
 }
 
-fn tagged(mut response: Response<Body>, revision: u64) -> Response<Body> {
+pub(super) fn tagged(mut response: Response<Body>, revision: u64) -> Response<Body> {
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
         response.headers_mut().insert(ETAG, tag);
     }

@@ -59,7 +59,11 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         | Action::PutTraffic
         | Action::RollbackEndpoint => changes::act(api, action, call).await,
         Action::Version => json(StatusCode::OK, &control.version(name, &call.version)?),
-        Action::Traffic => json(StatusCode::OK, &control.traffic(name)?),
+        Action::Traffic => {
+            let (shares, revision) = control.traffic(name)?;
+            let shown = json(StatusCode::OK, &shares)?;
+            Ok(changes::tagged(shown, revision))
+        }
         Action::History => page::history(&control.endpoint_history(name)?, &call.query),
         Action::Keys => json(StatusCode::OK, &control.endpoint_keys(name)?),
         Action::Load => json(StatusCode::OK, &control.load(name)?),

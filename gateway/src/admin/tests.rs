@@ -355,7 +355,7 @@ async fn bodies_and_heads_have_a_limit() {
         (32 << 20) + 1
     );
     assert_eq!(admin.raw(declared.as_bytes()).await.status, 413);
-    let json = vec![b' '; (64 << 10) + 1];
+    let json = vec![b' '; (1 << 20) + 1];
     assert_eq!(
         admin
             .post("/v1/plugins/key-auth/swap", "application/json", &json)

@@ -74,9 +74,11 @@ impl Gateway {
             (None, Err(error)) => return Err(Failure::Usage(error.to_string())),
         };
         let token = match (&to.token_file, &to.token, state) {
-            (Some(file), ..) => read_token(file)?,
+            (Some(file), ..) => read_token(file).map_err(Failure::Refused)?,
             (None, Some(token), _) => token.clone(),
-            (None, None, Ok(state)) => read_token(&state.path().join("admin.token"))?,
+            (None, None, Ok(state)) => {
+                read_token(&state.path().join("admin.token")).map_err(Failure::NotReached)?
+            }
             (None, None, Err(error)) => return Err(Failure::Usage(error.to_string())),
         };
         let client = match &to.ca_file {
@@ -138,7 +140,7 @@ impl Gateway {
                 all.extend(items);
             }
             match part.get("continue").and_then(Value::as_str) {
-                Some(more) if more > next.as_str() => next = more.to_owned(),
+                Some(more) if more != next => next = more.to_owned(),
                 _ => return Ok(all),
             }
         }
@@ -342,12 +344,13 @@ fn read_roots(file: &Path) -> Result<Vec<u8>, Failure> {
     })
 }
 
-fn read_token(file: &Path) -> Result<String, Failure> {
+/// The token; else why there is none.
+fn read_token(file: &Path) -> Result<String, String> {
     std::fs::read_to_string(file).map_err(|error| {
-        Failure::NotReached(format!(
+        format!(
             "{}: {error}; it holds the admin token, which --token-file or TIDEGATE_ADMIN_TOKEN name",
             file.display()
-        ))
+        )
     })
 }
 

@@ -58,8 +58,11 @@ impl Delete {
             }
             None => {
                 let read = super::apply::Resources::read(&Files::of(self.files.clone()))?;
-                let documents = read.documents.iter();
-                documents.map(|one| (object(one), path(one))).collect()
+                let mut documents: Vec<_> = read.documents.iter().collect();
+                // What binds a plugin goes before it.
+                documents.sort_by_key(|one| one.kind == "Plugin");
+                let all = documents.into_iter();
+                all.map(|one| (object(one), path(one))).collect()
             }
         };
         let gateway = Gateway::find(&self.to)?;

@@ -37,7 +37,8 @@ impl History {
             )));
         }
         let path = format!("{}/history", named.path());
-        let found = Gateway::find(&self.object.to)?.get(&path).await?;
+        let items = Gateway::find(&self.object.to)?.items(&path).await?;
+        let found = json!({ "items": items, "continue": null });
         if matches!(self.output, Output::Json | Output::Yaml) {
             return structured(&found, self.output);
         }

@@ -171,11 +171,11 @@ async fn take_slot(
     let asked = Instant::now();
     ledger.asking = Some(asked);
     let waiting = Waiting::begin(&ledger.connection);
-    let tasks = ledger.worker().shared.tasks.clone();
+    let worker = ledger.worker();
     let result = tokio::select! {
         biased;
         result = version.fleet.slot(not) => result,
-        () = tasks.over() => Err(Fault::Draining),
+        () = worker.shared.tasks.over() => Err(Fault::Draining),
     };
     drop(waiting);
     ledger.asking = None;

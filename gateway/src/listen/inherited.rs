@@ -59,10 +59,18 @@ impl Inherited {
         all
     }
 
-    /// The socket of a listener: by its name, else by its address.
-    pub(super) fn claim(&mut self, listener: &Listener) -> Option<TcpListener> {
+    /// The socket of one of the listeners: by its name, else by its address
+    /// where none has its name.
+    pub(super) fn claim(
+        &mut self,
+        listener: &Listener,
+        listeners: &[Listener],
+    ) -> Option<TcpListener> {
         let named = |one: &Socket| one.name == listener.name;
-        let there = |one: &Socket| one.address == listener.address;
+        let there = |one: &Socket| {
+            let is_named = listeners.iter().any(|other| other.name == one.name);
+            one.address == listener.address && !is_named
+        };
         let place = self.sockets.iter().position(named);
         let place = place.or_else(|| self.sockets.iter().position(there))?;
         Some(self.sockets.swap_remove(place).listener)
@@ -132,10 +140,16 @@ mod tests {
         };
         let other = "127.0.0.1:0".parse().unwrap();
         let of = |claimed: Option<TcpListener>| claimed.map(|one| one.local_addr().unwrap());
-        assert_eq!(of(all.claim(&listener("none", other))), None);
-        assert_eq!(of(all.claim(&listener("https", second))), Some(first));
-        assert_eq!(of(all.claim(&listener("http", second))), Some(second));
-        assert_eq!(of(all.claim(&listener("http", second))), None);
+        let listeners = [
+            listener("none", other),
+            listener("web", first),
+            listener("https", second),
+            listener("http", second),
+            listener("late", second),
+        ];
+        let found = listeners.iter().map(|one| of(all.claim(one, &listeners)));
+        let found: Vec<_> = found.collect();
+        assert_eq!(found, [None, None, Some(first), Some(second), None]);
         assert_eq!(all.problems(&[]), [""; 0]);
     }
 

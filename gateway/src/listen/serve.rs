@@ -129,7 +129,8 @@ pub(super) async fn http1<A: Answer>(
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             // What came behind the request was not said to a server of HTTP.
             let astray = asks && !upgraded && pulse.upgrade_refused();
-            if last || astray || site.draining.get().is_some() {
+            let draining = site.draining.get().is_some() && !upgraded;
+            if last || astray || draining {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }

@@ -135,7 +135,8 @@ impl Control {
     /// 404, 412, 503; then it is still there.
     pub async fn delete_endpoint(&self, name: &str, manner: Manner) -> Result<(), ControlError> {
         let _change = self.change.lock().await;
-        self.endpoint_running(name)?;
+        let current = self.endpoint_running(name)?.revision;
+        expect(current, manner)?;
         if manner.dry_run {
             return Ok(());
         }
@@ -220,16 +221,12 @@ impl Control {
     ) -> Result<Written, ControlError> {
         let before = self.endpoint_running(name).ok();
         let current = before.as_ref().map_or(0, |before| before.revision);
-        if let Some(given) = strip(&mut document).filter(|given| *given != current) {
+        if let Some(given) = strip(&mut document)?.filter(|given| *given != current) {
             return Err(ControlError::Conflict(format!(
                 "metadata.revision of {given} is stale; it is at {current}: read it again"
             )));
         }
-        if let Some(given) = manner.expected.filter(|given| *given != current) {
-            return Err(ControlError::Stale(format!(
-                "revision {given} is not the current one, which is {current}"
-            )));
-        }
+        expect(current, manner)?;
         let spec = self.check_endpoint(name, &document);
         let lost = before.as_ref().map_or_else(Vec::new, |before| {
             version::lost_properties(&before.document, &document)
@@ -245,6 +242,9 @@ impl Control {
                 document,
             });
         }
+        // What can fail comes before the revision.
+        self.keys_of(&spec)
+            .map_err(|error| ControlError::Store(error.to_string()))?;
         let revision = self.write(Change {
             kind: ENDPOINT,
             name: name.to_owned(),
@@ -303,6 +303,16 @@ impl Control {
     }
 }
 
+/// Whether an endpoint is at the revision that was asked for.
+fn expect(current: u64, manner: Manner) -> Result<(), ControlError> {
+    match manner.expected.filter(|given| *given != current) {
+        None => Ok(()),
+        Some(given) => Err(ControlError::Stale(format!(
+            "revision {given} is not the current one, which is {current}"
+        ))),
+    }
+}
+
 /// One problem, at a key.
 fn only_problem(path: &str, message: String) -> ControlError {
     ControlError::Problems(vec![Problem {
@@ -327,14 +337,23 @@ fn with_problems<T>(
 }
 
 /// Takes off what the gateway adds when it shows a resource; its revision.
-fn strip(document: &mut Value) -> Option<u64> {
-    let document = document.as_object_mut()?;
+///
+/// # Errors
+///
+/// Where that is no whole number: to ignore it would be to overwrite.
+fn strip(document: &mut Value) -> Result<Option<u64>, ControlError> {
+    let Some(document) = document.as_object_mut() else {
+        return Ok(None);
+    };
     document.remove("status");
-    let revision = document
-        .get_mut("metadata")?
-        .as_object_mut()?
-        .remove("revision")?;
-    revision.as_u64()
+    let metadata = document.get_mut("metadata").and_then(Value::as_object_mut);
+    match metadata.and_then(|metadata| metadata.remove("revision")) {
+        None | Some(Value::Null) => Ok(None),
+        Some(given) => given.as_u64().map(Some).ok_or_else(|| {
+            let message = format!("{given} is no revision: a whole number, or left out");
+            only_problem("metadata.revision", message)
+        }),
+    }
 }
 
 /// A merge patch (RFC 7396): null takes away, arrays are replaced whole.
@@ -407,8 +426,13 @@ mod tests {
     #[test]
     fn what_the_gateway_adds_is_taken_off() {
         let mut shown = json!({ "metadata": { "name": "iris", "revision": 3 }, "status": {} });
-        assert_eq!(strip(&mut shown), Some(3));
+        let revision = |shown: &mut Value| strip(shown).ok();
+        assert_eq!(revision(&mut shown), Some(Some(3)));
         assert_eq!(shown, json!({ "metadata": { "name": "iris" } }));
-        assert_eq!(strip(&mut shown), None);
+        assert_eq!(revision(&mut shown), Some(None));
+        for wrong in [json!("3"), json!(3.0), json!(-1), json!([3])] {
+            let mut given = json!({ "metadata": { "revision": wrong } });
+            assert_eq!(revision(&mut given), None, "{given}");
+        }
     }
 }

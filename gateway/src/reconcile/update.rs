@@ -61,11 +61,7 @@ impl Control {
     ) -> Result<(), KeysError> {
         let name = spec.name.clone();
         let before = self.endpoints.read().get(&name).cloned();
-        let keys = if matches!(spec.auth.mode, AuthMode::None) {
-            Arc::new(KeySet::default())
-        } else {
-            self.keys.lock().of(&name)?
-        };
+        let keys = self.keys_of(&spec)?;
         let bindings = self.bindings(&spec, &keys, before.as_deref()).await;
         let mut versions = Vec::new();
         let mut updates = Vec::new();
@@ -113,14 +109,27 @@ impl Control {
             metrics,
         };
         let running = self.publish(running);
+        let known = |update: &RunningVersion| {
+            let mut updates = before.iter().flat_map(|before| &before.updates);
+            updates.any(|one| one.same_fleet(update))
+        };
+        for update in running.updates.iter().filter(|update| !known(update)) {
+            self.watch_update(&name, update);
+        }
         if let Some(before) = before {
             before.retire_what_is_not_in(&running);
             self.tell_versions(&before, &running);
         }
-        for update in &running.updates {
-            self.watch_update(&name, update);
-        }
         Ok(())
+    }
+
+    /// The keys of an endpoint, made where it has none yet.
+    pub(super) fn keys_of(&self, spec: &Endpoint) -> Result<Arc<KeySet>, KeysError> {
+        if matches!(spec.auth.mode, AuthMode::None) {
+            Ok(Arc::new(KeySet::default()))
+        } else {
+            self.keys.lock().of(&spec.name)
+        }
     }
 
     /// A version that does not run. Where other replicas served for it when the

@@ -155,19 +155,24 @@ impl Control {
         Ok(self.endpoint_running(name)?.shown())
     }
 
-    /// The shares of an endpoint's versions as they are configured, in percent.
+    /// The shares of an endpoint's versions as they are configured, in percent,
+    /// and its revision.
     ///
     /// # Errors
     ///
     /// 404.
-    pub fn traffic(&self, name: &str) -> Result<serde_json::Map<String, Value>, ControlError> {
+    pub fn traffic(
+        &self,
+        name: &str,
+    ) -> Result<(serde_json::Map<String, Value>, u64), ControlError> {
         let endpoint = self.endpoint_running(name)?;
         let share =
             |percent: Percent| f64::from(u32::try_from(percent.hundredths()).unwrap_or(0)) / 100.0;
         let of = |version: &crate::resource::Version| {
             (version.name.to_string(), json!(share(version.traffic)))
         };
-        Ok(endpoint.spec.versions.iter().map(of).collect())
+        let shares = endpoint.spec.versions.iter().map(of).collect();
+        Ok((shares, endpoint.revision))
     }
 
     /// The last hour's load of an endpoint, from its fleets.

@@ -58,7 +58,8 @@ pub(super) async fn watch(
         };
         if asked {
             let outcome = upstream::probe(address, tls, probe).await;
-            if !overtaken(place, word, &outcome) || !health.ready() {
+            let says = !overtaken(place, word, &outcome) || !health.ready();
+            if says && !is_ours(&outcome) {
                 let change = health.judge(probe, outcome.is_ok());
                 since.update(health.ready());
                 news.tell(place, change, outcome).await;
@@ -83,7 +84,8 @@ pub(super) async fn dead(place: &Place, address: SocketAddr) -> String {
         let judged = match word {
             Word::Idle | Word::Left => {
                 let outcome = upstream::probe(address, None, probe).await;
-                (!overtaken(place, word, &outcome)).then(|| outcome.map_err(|e| e.to_string()))
+                let says = !overtaken(place, word, &outcome) && !is_ours(&outcome);
+                says.then(|| outcome.map_err(|e| e.to_string()))
             }
             Word::Answers => Some(Ok(())),
             Word::Fails => Some(Err("it answered none of its requests".to_owned())),
@@ -116,6 +118,11 @@ impl Requests {
 /// was answered: a model server may answer probes only between requests.
 fn overtaken(place: &Place, word: Word, outcome: &Result<(), ProbeError>) -> bool {
     outcome.is_err() && word == Word::Idle && (place.spec.conduct)(&place.id).busy > 0
+}
+
+/// Whether a probe failed for what the gateway itself lacks.
+fn is_ours(outcome: &Result<(), ProbeError>) -> bool {
+    matches!(outcome, Err(ProbeError::Ours(_)))
 }
 
 /// What was told of the probes so far.

@@ -20,13 +20,12 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::wire::{Stream, Wire};
-use super::{CONNECT_TIMEOUT, HEAD_BYTES_MAX, Raw, Secure, Upload, UpstreamError};
+use super::{CONNECT_TIMEOUT, HEAD_BYTES_MAX, Raw, Secure, Upload, UpstreamError, is_ours};
 use crate::shutdown::Tasks;
 
 /// A replica, as far as connections to it go.
@@ -122,14 +121,7 @@ fn describe(error: &hyper::Error) -> String {
 }
 
 fn connect_error(error: &std::io::Error) -> UpstreamError {
-    let ours = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::ADDRNOTAVAIL,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-    ];
-    if Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno)) {
+    if is_ours(error) {
         UpstreamError::Ours(error.to_string())
     } else {
         UpstreamError::Connect(error.to_string())

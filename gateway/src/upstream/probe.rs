@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::Secure;
+use super::{Secure, is_ours};
 use crate::resource::Probe;
 
 /// Bytes of an answer's head: a probe's answer has a handful of fields.
@@ -28,6 +28,10 @@ pub enum ProbeError {
     /// Nothing listens there, or the connect failed.
     #[error("no connection: {0}")]
     Connect(io::Error),
+    /// No connection, for want of descriptors, ports or memory of our own: it
+    /// says nothing of the replica.
+    #[error("the gateway cannot open a connection: {0}")]
+    Ours(io::Error),
     /// No handshake: most often a certificate that is not believed.
     #[error("no TLS: {0}")]
     Tls(io::Error),
@@ -61,7 +65,10 @@ pub async fn probe(
     let asked = async {
         let stream = TcpStream::connect(address)
             .await
-            .map_err(ProbeError::Connect)?;
+            .map_err(|error| match is_ours(&error) {
+                true => ProbeError::Ours(error),
+                false => ProbeError::Connect(error),
+            })?;
         // On loopback a connect to a free port can get that very port and meet
         // itself; it must not count, and must not keep the port.
         if stream.local_addr().is_ok_and(|own| own == address) {

@@ -13,7 +13,7 @@ use super::plan::{Key, Plan, Shelf, plan};
 use super::{ENDPOINT, PLUGIN};
 use crate::name::Name;
 use crate::reconcile::candidate::{Candidate, Content, Trial, Wanted, unkept};
-use crate::reconcile::plugins::PluginFolder;
+use crate::reconcile::plugins::{PluginFolder, Record};
 use crate::reconcile::{Control, ControlError, RunningPlugin};
 use crate::resource::{self, AuthMode, Plugin, Problem, Set};
 use crate::store::{Latest, Stored};
@@ -238,12 +238,19 @@ impl Control {
         if let Some(before) = before {
             return Ok(Trial::of(before));
         }
-        PluginFolder::open(&self.state, &spec.name)
+        let trial = PluginFolder::open(&self.state, &spec.name)
             .and_then(Trial::new)
             .map_err(|error| {
                 let folder = self.state.join("plugins").join(spec.name.as_str());
                 FilesError::Store(format!("{}: {error}", folder.display()))
-            })
+            })?;
+        // What one of that name decided before it was deleted is over.
+        let record = if self.starting() {
+            trial.record
+        } else {
+            Record::default()
+        };
+        Ok(Trial { record, ..trial })
     }
 
     /// Plugins, then endpoints, then what is gone. What cannot be put to work is

@@ -13,7 +13,7 @@ use super::{Manner, PLUGIN, only_problem, strip};
 use crate::id::Digest;
 use crate::name::Name;
 use crate::reconcile::candidate::{Candidate, Content, Trial, Wanted, unkept};
-use crate::reconcile::plugins::PluginFolder;
+use crate::reconcile::plugins::{PluginFolder, Record};
 use crate::reconcile::status::{Swapped, Written};
 use crate::reconcile::{Control, ControlError, RunningPlugin};
 use crate::resource::{self, Checked, Plugin};
@@ -36,7 +36,7 @@ impl Control {
         let _change = self.change.lock().await;
         let before = self.plugin_running(name).ok();
         let revision = before.as_ref().map_or(0, |before| before.revision);
-        if let Some(given) = strip(&mut document).filter(|given| *given != revision) {
+        if let Some(given) = strip(&mut document)?.filter(|given| *given != revision) {
             return Err(ControlError::Conflict(format!(
                 "metadata.revision of {given} is stale; it is at {revision}: read it again"
             )));
@@ -199,7 +199,7 @@ impl Control {
         let created = !had && candidate.wanted.document.is_some();
         if manner.dry_run || before.as_ref().is_some_and(|one| one.is(&candidate)) {
             return Ok(Written {
-                created: created && manner.dry_run,
+                created: false,
                 revision,
                 document: candidate.kept(),
             });
@@ -248,7 +248,13 @@ impl Control {
             None => PluginFolder::open(&self.state, name).and_then(Trial::new),
         };
         let trial = trial.map_err(|error| ControlError::Store(error.to_string()))?;
+        // What one of that name decided before it was deleted is over.
+        let record = match before {
+            Some(_) => trial.record,
+            None => Record::default(),
+        };
         Ok(Trial {
+            record,
             keep: !manner.dry_run,
             ..trial
         })
