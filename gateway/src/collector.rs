@@ -117,9 +117,11 @@ impl Collector {
 
     async fn ask_all(&self, batches: Vec<Batch>) {
         for batch in batches {
-            if let Some(kept) = self.ask(batch).await
-                && self.kept.send(kept).await.is_err()
-            {
+            let Some(kept) = self.ask(batch).await else {
+                continue;
+            };
+            count_kept(&kept, &self.metrics);
+            if self.kept.send(kept).await.is_err() {
                 return;
             }
         }
@@ -307,19 +309,31 @@ fn write(mut journal: Journal, mut batches: mpsc::Receiver<Kept>, metrics: &Metr
     }
 }
 
-fn append(journal: &mut Journal, kept: &Kept, metrics: &Metrics, now: Instant) {
+/// Counts what the policies kept, before it goes to the disk.
+fn count_kept(kept: &Kept, metrics: &Metrics) {
     let mut counts = Counts::new(metrics);
-    let mut records = Vec::with_capacity(kept.entries.len());
     for entry in &kept.entries {
         let of = |place: usize| kept.exchanges.get(place);
         if let Some(exchange) = entry.exchange.and_then(of) {
-            records.push(record(exchange, entry));
+            counts.add(&exchange.request.endpoint, &exchange.version, "taken");
         } else if let Some(first) = kept.exchanges.first() {
             counts.add(&first.request.endpoint, &first.version, "dropped_exchange");
         }
     }
-    for (record, taken) in records.iter().zip(journal.append(&records, now)) {
-        let result = if taken { "taken" } else { "dropped_disk" };
+}
+
+fn append(journal: &mut Journal, kept: &Kept, metrics: &Metrics, now: Instant) {
+    let mut counts = Counts::new(metrics);
+    let of = |place: usize| kept.exchanges.get(place);
+    let known = kept.entries.iter();
+    let records: Vec<Record<'_>> = known
+        .filter_map(|entry| Some(record(entry.exchange.and_then(of)?, entry)))
+        .collect();
+    for (record, written) in records.iter().zip(journal.append(&records, now)) {
+        let result = if written { "delivered" } else { "dropped_disk" };
         counts.add(record.endpoint, record.version, result);
     }
 }
+
+#[cfg(test)]
+mod tests;

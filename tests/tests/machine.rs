@@ -105,7 +105,7 @@ fn a_disk_that_is_full_costs_records_and_no_request() {
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
     }
-    assert!(collected("taken") > 0.0, "what fits is taken");
+    assert!(collected("delivered") > 0.0, "what fits is delivered");
     assert_eq!(gateway.admin("GET", "/v1/status", b"").0, 200);
     assert!(gateway.stop().success());
 }

@@ -7,12 +7,13 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::replica::Replica;
-use tidegate_tests::{guests, until, yaml};
+use tidegate_tests::{guests, root, until, yaml};
 
 /// Name, type, labels in alphabetical order: SEMANTICS §11.
 const METRICS: &[(&str, &str, &str)] = &[
@@ -42,6 +43,50 @@ const METRICS: &[(&str, &str, &str)] = &[
     ("certificate_expiry_seconds", "gauge", "name"),
     ("build_info", "gauge", "version"),
 ];
+
+/// What `docs/METRICS.md` says of each family: its type, and its labels as above.
+fn documented() -> BTreeMap<String, (String, String)> {
+    let page = std::fs::read_to_string(root().join("docs/METRICS.md")).unwrap();
+    let row = |line: &str| {
+        let cells: Vec<String> = line.split('|').map(|cell| cell.replace('`', "")).collect();
+        let [_, name, kind, labels, ..] = cells.as_slice() else {
+            return None;
+        };
+        let name = name.trim().strip_prefix("tidegate_")?;
+        let mut labels: Vec<&str> = labels.split(',').map(str::trim).collect();
+        labels.sort_unstable();
+        Some((name.to_owned(), (kind.trim().to_owned(), labels.join(" "))))
+    };
+    page.lines().filter_map(row).collect()
+}
+
+/// The families of a gateway whose plugins have no metrics of their own, with
+/// their types.
+fn families(text: &str) -> BTreeMap<String, String> {
+    let of = |line: &str| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        // Every name has the prefix: one without it shows as it is.
+        let name = name.strip_prefix("tidegate_").unwrap_or(name);
+        Some((name.to_owned(), kind.to_owned()))
+    };
+    text.lines().filter_map(of).collect()
+}
+
+/// Neither the page nor the gateway has one that the other has not.
+#[track_caller]
+fn are_those_of_the_docs(text: &str) {
+    let documented = documented();
+    let kinds = documented
+        .iter()
+        .map(|(name, (kind, _))| (name.clone(), kind.clone()));
+    assert_eq!(families(text), kinds.collect());
+    let mut wrong = Vec::new();
+    for (name, (_, labels)) in &documented {
+        let of = samples(text, name);
+        wrong.extend(of.into_iter().filter(|one| keys(one) != *labels));
+    }
+    assert!(wrong.is_empty(), "{}\n{text}", wrong.join("\n"));
+}
 
 /// Sets of label values that stand in samples of a family, as `a=b c=d`.
 fn samples(text: &str, name: &str) -> BTreeSet<String> {
@@ -131,6 +176,37 @@ fn exchanges(gateway: &Gateway) -> Vec<(&'static str, Value)> {
     seen
 }
 
+/// Waits until entries were taken and all of them were delivered; the files
+/// have as many lines then.
+#[track_caller]
+fn every_entry_is_delivered(gateway: &Gateway) {
+    let collected = |result: &str| {
+        let labels = [("endpoint", "iris"), ("result", result)];
+        gateway.metric("tidegate_collect_entries_total", &labels)
+    };
+    until("as many lines as entries", Duration::from_secs(20), || {
+        let delivered = collected("delivered");
+        let folder = gateway.state().join("modeldata/iris");
+        let lines = f64::from(lines_below(&folder));
+        assert!(lines >= delivered, "{delivered} delivered, {lines} written");
+        (delivered >= 2.0 && delivered == collected("taken") && delivered == lines).then_some(())
+    });
+}
+
+/// Lines of all files below a folder.
+fn lines_below(folder: &Path) -> u32 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let lines = |path: PathBuf| {
+        if path.is_dir() {
+            return lines_below(&path);
+        }
+        let text = std::fs::read(path).unwrap_or_default();
+        let lines = text.iter().filter(|byte| **byte == b'\n').count();
+        u32::try_from(lines).unwrap()
+    };
+    entries.map(|entry| lines(entry.path())).sum()
+}
+
 #[test]
 fn before_the_first_exchange_every_metric_has_its_type_and_no_histogram_a_sample() {
     let replica = Replica::start("a");
@@ -144,6 +220,7 @@ fn before_the_first_exchange_every_metric_has_its_type_and_no_histogram_a_sample
         assert!(text.contains(&head), "{name}:\n{text}");
     }
     assert!(samples(&text, "request_seconds").is_empty(), "{text}");
+    are_those_of_the_docs(&text);
     gateway.healthy("iris");
     assert_eq!(gateway.score("iris", "", &[]).status, 200);
     until("the exchange is seen", Duration::from_secs(20), || {
@@ -158,10 +235,7 @@ fn every_metric_has_its_name_type_and_labels_and_none_is_from_a_request() {
     let gateway = start(&replica);
     exchanges(&gateway);
     gateway.swap("weighted-split", &guests::build("weighted-split", "one"));
-    until("entries are taken", Duration::from_secs(20), || {
-        let taken = [("endpoint", "iris"), ("result", "taken")];
-        (gateway.metric("tidegate_collect_entries_total", &taken) >= 2.0).then_some(())
-    });
+    every_entry_is_delivered(&gateway);
     let text = gateway.metrics();
     let mut wrong = Vec::new();
     for (name, kind, labels) in METRICS {
@@ -176,6 +250,7 @@ fn every_metric_has_its_name_type_and_labels_and_none_is_from_a_request() {
     }
     assert!(wrong.is_empty(), "{}\n{text}", wrong.join("\n"));
     assert!(!text.contains(FOREIGN), "{text}");
+    are_those_of_the_docs(&text);
     let has = |name: &str, sample: &str| {
         assert!(
             samples(&text, name).contains(sample),

@@ -56,6 +56,10 @@ pub struct Metrics {
     pub plugin_versions_live: Arc<Family<Gauge>>,
     /// Swaps: plugin, result.
     pub plugin_swaps: Arc<Family<Counter>>,
+    /// What plugins counted under a name or label that they do not declare: plugin.
+    pub plugin_metrics_dropped: Arc<Family<Counter>>,
+    /// Lines of plugins that were not logged: plugin.
+    pub plugin_log_lines_dropped: Arc<Family<Counter>>,
     /// Collected entries: endpoint, version, result.
     pub collect_entries: Arc<Family<Counter>>,
     /// When a certificate ends, in seconds from 1970: name.
@@ -101,7 +105,9 @@ impl Metrics {
             plugin_instances: made.family("plugin_instances", "Instances of a plugin that live", &["plugin"])?,
             plugin_versions_live: made.family("plugin_versions_live", "Versions of a plugin in memory; more than 1 for as long as a call of an old one runs", &["plugin"])?,
             plugin_swaps: made.family("plugin_swaps_total", "Swaps of a plugin: swapped, refused", &["plugin", "result"])?,
-            collect_entries: made.family("collect_entries_total", "Collected entries: taken, dropped_bytes or dropped_queue (too much waits for the policy), dropped_policy (it failed), dropped_exchange (it named one it was not shown), dropped_disk (it could not be written)", &["endpoint", "version", "result"])?,
+            plugin_metrics_dropped: made.family("plugin_metrics_dropped_total", "Values of a plugin's own metrics that were not counted, because its resource does not declare the name, or not that label or value of it", &["plugin"])?,
+            plugin_log_lines_dropped: made.family("plugin_log_lines_dropped_total", "Lines of a plugin that were not logged, because they were too many", &["plugin"])?,
+            collect_entries: made.family("collect_entries_total", "Collected entries: taken (a policy kept it), then delivered (its file has it) or dropped_disk (it could not be written); never taken: dropped_bytes or dropped_queue (too much waits for the policy), dropped_policy (it failed), dropped_exchange (it named one it was not shown)", &["endpoint", "version", "result"])?,
             certificate_expiry_seconds: made.family("certificate_expiry_seconds", "When a certificate ends, in seconds from 1970; by listener", &["name"])?,
             moved_shares: made.family("moved_shares_total", "Exchanges drawn while the share of a version was moved to others, because none of its replicas was ready", &version)?,
             mirror: made.family("mirror_total", "Copies of exchanges by the version that got them: same, status_differs, size_differs, body_differs, uncompared (an answer broke off), failed, skipped_REASON (not sent)", &["endpoint", "version", "result"])?,

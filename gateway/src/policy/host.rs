@@ -85,7 +85,7 @@ impl Host {
     pub(super) fn on(engine: Engine, options: HostOptions) -> Result<Arc<Self>, HostError> {
         let linkers =
             Linkers::new(&engine).map_err(|error| HostError::Engine(format!("{error:#}")))?;
-        let declared = Declared::new(Arc::clone(&options.metrics)).map_err(HostError::Engine)?;
+        let declared = Declared::new(Arc::clone(&options.metrics));
         let host = Self {
             compiler: Compiler::new(&engine, &options.cache_dir)?,
             linkers,

@@ -80,8 +80,6 @@ impl CallMetrics {
 pub(super) struct Declared {
     metrics: Arc<Metrics>,
     families: Mutex<BTreeMap<String, Registered>>,
-    dropped: Arc<Family<Counter>>,
-    lines_dropped: Arc<Family<Counter>>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,24 +104,17 @@ impl AnyFamily {
 }
 
 impl Declared {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Result<Self, String> {
-        let error = |error: &dyn std::fmt::Display| error.to_string();
-        let dropped = metrics
-            .plugin_family("metrics_dropped_total", &["plugin"])
-            .map_err(|e| error(&e))?;
-        let lines_dropped = metrics
-            .plugin_family("log_lines_dropped_total", &["plugin"])
-            .map_err(|e| error(&e))?;
-        Ok(Self {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
             metrics,
             families: Mutex::default(),
-            dropped,
-            lines_dropped,
-        })
+        }
     }
 
     pub(super) fn lines_dropped(&self, plugin: &Name) -> Arc<Counter> {
-        self.lines_dropped.with(&[plugin.as_str()])
+        self.metrics
+            .plugin_log_lines_dropped
+            .with(&[plugin.as_str()])
     }
 
     /// Every series of the metrics that `plugin` declares.
@@ -134,7 +125,10 @@ impl Declared {
         }
         Ok(OwnMetrics {
             metrics,
-            dropped: self.dropped.with(&[plugin.name.as_str()]),
+            dropped: self
+                .metrics
+                .plugin_metrics_dropped
+                .with(&[plugin.name.as_str()]),
         })
     }
 

@@ -146,7 +146,7 @@ fn declared(name: &str, kind: PluginMetricKind, values: &[&str]) -> PluginMetric
 #[test]
 fn what_a_plugin_did_not_declare_is_dropped_and_counted() {
     let metrics = Metrics::new().unwrap();
-    let families = measure::Declared::new(Arc::clone(&metrics)).unwrap();
+    let families = measure::Declared::new(Arc::clone(&metrics));
     let mut plugin = Fixture::plugin("tenant-auth", Role::Auth);
     plugin.metrics = vec![
         declared("lookups_total", PluginMetricKind::Counter, &["hit", "miss"]),

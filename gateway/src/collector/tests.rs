@@ -1,0 +1,99 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use super::*;
+use crate::policy::{Designation, KeptFacts};
+
+fn exchange() -> CollectedExchange {
+    CollectedExchange {
+        request: KeptFacts {
+            id: "r".to_owned(),
+            method: Method::POST,
+            path: "/score".to_owned(),
+            query: None,
+            authority: "h".to_owned(),
+            client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            endpoint: Name::parse("iris").unwrap(),
+            content_length: None,
+            headers: HeaderMap::new(),
+            attributes: Vec::new(),
+        },
+        caller: None,
+        version: Name::parse("blue").unwrap(),
+        started_ms: 0,
+        first_byte_us: None,
+        total_us: 0,
+        status: 200,
+        outcome: Outcome::Answered,
+        fault_code: None,
+        request_bytes: 0,
+        response_bytes: 0,
+        response_headers: HeaderMap::new(),
+        request_body: None,
+        response_body: None,
+        tags: Vec::new(),
+    }
+}
+
+/// One exchange, and an entry of each of these exchanges.
+fn kept(of: &[Option<usize>]) -> Kept {
+    let entry = |exchange: &Option<usize>| Entry {
+        exchange: *exchange,
+        designation: Designation::Inputs,
+        content_type: "application/json".to_owned(),
+        data: Bytes::from_static(b"[1]"),
+    };
+    Kept {
+        exchanges: vec![exchange()],
+        entries: of.iter().map(entry).collect(),
+    }
+}
+
+#[track_caller]
+fn check(metrics: &Metrics, expected: &[(&str, u64)]) {
+    let count = |result: &str| {
+        let labels = ["iris", "blue", result];
+        metrics.collect_entries.with(&labels).value()
+    };
+    let found: Vec<(&str, u64)> = expected.iter().map(|one| (one.0, count(one.0))).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_taken_is_delivered_once_its_file_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new().unwrap();
+    let mut journal = Journal::open(folder.path(), "g").unwrap();
+    // One was never shown, and one is of no exchange at all.
+    let kept = kept(&[Some(0), Some(1), Some(0), None]);
+    count_kept(&kept, &metrics);
+    check(&metrics, &[("taken", 2), ("delivered", 0)]);
+    append(&mut journal, &kept, &metrics, Instant::now());
+    check(
+        &metrics,
+        &[
+            ("taken", 2),
+            ("delivered", 2),
+            ("dropped_exchange", 2),
+            ("dropped_disk", 0),
+        ],
+    );
+}
+
+#[test]
+fn what_is_taken_and_cannot_be_written_is_not_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new().unwrap();
+    let mut journal = Journal::open(folder.path(), "g").unwrap();
+    // A file stands where the endpoint's folder would.
+    std::fs::write(folder.path().join("iris"), "").unwrap();
+    let kept = kept(&[Some(0)]);
+    count_kept(&kept, &metrics);
+    append(&mut journal, &kept, &metrics, Instant::now());
+    check(
+        &metrics,
+        &[("taken", 1), ("delivered", 0), ("dropped_disk", 1)],
+    );
+}
