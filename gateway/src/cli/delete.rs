@@ -32,6 +32,13 @@ pub struct Delete {
     /// In place of a name: files, whose resources are taken away.
     #[arg(id = "files", short = 'f', long = "file", value_name = "PATH", num_args = 1..)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    how: Deletion,
+}
+
+/// How whatever is named is taken away.
+#[derive(Debug, Args)]
+pub struct Deletion {
     /// What is not there is no failure.
     #[arg(long)]
     ignore_not_found: bool,
@@ -65,9 +72,17 @@ impl Delete {
                 all.map(|one| (object(one), path(one))).collect()
             }
         };
+        self.how.act(&targets).await
+    }
+}
+
+impl Deletion {
+    /// Takes away what is at these paths of the admin API, each with how it is
+    /// shown, until one is refused.
+    pub(super) async fn act(&self, targets: &[(String, String)]) -> Result<(), Failure> {
         let gateway = Gateway::find(&self.to)?;
         for (shown, path) in targets {
-            self.one(&gateway, &shown, &path).await?;
+            self.one(&gateway, shown, path).await?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::connect::Gateway;
+use super::delete::Deletion;
 use super::get::structured;
 use super::kind::{Kind, Named};
 use super::set::Set;
@@ -93,14 +94,8 @@ pub struct Delete {
     /// The version.
     #[arg(add = ArgValueCompleter::new(complete::versions))]
     name: String,
-    /// What is not there is no failure.
-    #[arg(long)]
-    ignore_not_found: bool,
-    /// Only say what would be done.
-    #[arg(long)]
-    dry_run: bool,
     #[command(flatten)]
-    to: To,
+    how: Deletion,
 }
 
 impl Version {
@@ -351,17 +346,6 @@ fn written(shown: &Value) -> Value {
 impl Delete {
     async fn act(&self) -> Result<(), Failure> {
         let named = named(&self.endpoint, &self.name)?;
-        let gateway = Gateway::find(&self.to)?;
-        let (query, suffix) = if self.dry_run {
-            ("?dryRun=true", " (dry run)")
-        } else {
-            ("", "")
-        };
-        let path = format!("{}{query}", named.path());
-        match gateway.send(Method::DELETE, &path, "", Bytes::new()).await {
-            Ok(_) => say(&format!("{named} deleted{suffix}")),
-            Err(Failure::NotFound(_)) if self.ignore_not_found => Ok(()),
-            Err(failure) => Err(failure),
-        }
+        self.how.act(&[(named.to_string(), named.path())]).await
     }
 }
