@@ -10,10 +10,12 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod change;
 pub mod client;
 pub mod gateway;
 pub mod guests;
 pub mod load;
+pub mod output;
 pub mod process;
 pub mod replica;
 pub mod tool;

@@ -5,34 +5,22 @@
     reason = "a test fails by panicking"
 )]
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 use tidegate_tests::gateway::{Gateway, binary};
 use tidegate_tests::guests;
+use tidegate_tests::output::check_whole as check;
 use tidegate_tests::replica::Replica;
-use tidegate_tests::yaml;
+use tidegate_tests::{output, tool, until, yaml};
 
 const PLUGIN: &str = "weighted-split";
 
 fn iris(replica: &Replica) -> String {
     let version = yaml::version("blue", &[replica], "default: true");
     yaml::endpoint("iris", "auth: { mode: key }", &[version])
-}
-
-/// Exit code, standard output and standard error.
-#[track_caller]
-fn check(output: &Output, code: i32, stdout: &str, stderr: &str) {
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    assert!(out.contains(stdout), "{stdout:?} is not in {out:?}");
-    assert!(err.contains(stderr), "{stderr:?} is not in {err:?}");
-    // Results and problems never share a stream.
-    assert_eq!(out.is_empty(), code != 0, "{out}");
-    assert_eq!(err.is_empty(), code == 0, "{err}");
 }
 
 /// The binary in a folder, without a gateway.
@@ -290,4 +278,152 @@ fn a_port_that_is_taken_ends_the_start() {
             "nobody is to be found there"
         );
     }
+}
+
+/// `diff` shows and fails at once where files and gateway differ.
+#[test]
+fn diff_tells_by_its_exit_code_what_apply_would_do() {
+    let replica = Replica::start("blue");
+    let gateway = Gateway::start(&iris(&replica));
+    let file = gateway.folder().join("iris.yaml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let diff = || gateway.cli(&["diff", "-f", "iris.yaml"]);
+    write(&iris(&replica));
+    let same = diff();
+    output::check(&same, 0, "", "");
+    assert!(same.stdout.is_empty() && same.stderr.is_empty(), "{same:?}");
+
+    let changed =
+        iris(&replica).replace("default: true", "default: true\n      scoringTimeout: 7s");
+    write(&changed);
+    let differs = diff();
+    output::check(&differs, 1, "--- running/endpoint/iris\n", "");
+    output::check(&differs, 1, "\n+    scoringTimeout: 7s\n", "");
+    assert!(differs.stderr.is_empty(), "{differs:?}");
+    let (_, running) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+    assert_eq!(running["status"]["observedRevision"], 1, "{running}");
+    let new = changed.replace("name: iris", "name: rose");
+    write(&new);
+    output::check(&diff(), 1, "--- /dev/null\n+++ files/endpoint/rose\n", "");
+
+    // What the file alone shows to be wrong, what only the gateway knows, and
+    // what is not there.
+    write(&changed.replace("7s", "7"));
+    check(&diff(), 5, "", "iris.yaml:");
+    write(&changed.replace("auth: { mode: key }", "collect: [{ plugin: nobody }]"));
+    check(&diff(), 5, "", "nobody");
+    check(
+        &gateway.cli(&["diff", "-f", "none.yaml"]),
+        5,
+        "",
+        "none.yaml: cannot be read: No such file",
+    );
+    check(&gateway.cli(&["diff"]), 2, "", "--file <PATH>");
+    let none = ["diff", "-f", "resources.yaml", "--state", "none"];
+    check(
+        &alone(gateway.folder(), &none),
+        3,
+        "",
+        "no gateway runs in ",
+    );
+}
+
+/// A gateway whose admin API has a certificate for localhost.
+struct Secured {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Drop for Secured {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Secured {
+    fn start() -> Self {
+        let folder = TempDir::with_prefix("tidegate-").unwrap();
+        let at = folder.path();
+        tool::certificate_for(at, "ours", "localhost");
+        tool::certificate_for(at, "theirs", "localhost");
+        let tls =
+            "{ mode: certificates, certificates: [{ certFile: ours.pem, keyFile: ours.key }] }";
+        let text = format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayConfig\nspec:\n  \
+             listeners: [{{ name: http, address: '127.0.0.1:0', tls: {{ mode: none }} }}]\n  \
+             admin: {{ address: '127.0.0.1:0', tls: {tls} }}\n"
+        );
+        std::fs::write(at.join("gateway.yaml"), text).unwrap();
+        let mut run = Command::new(binary());
+        run.args(["run", "-f", "gateway.yaml", "--state", "state"]);
+        run.current_dir(at).stdin(Stdio::null());
+        run.stdout(Stdio::null()).stderr(Stdio::null());
+        Self {
+            child: run.spawn().unwrap(),
+            folder,
+        }
+    }
+
+    /// Its address, by the name in its certificate.
+    fn admin(&self) -> String {
+        let run = self.folder.path().join("state/run.json");
+        until("run.json", Duration::from_secs(60), || {
+            let run: Value = serde_json::from_slice(&std::fs::read(&run).ok()?).ok()?;
+            let port = run["admin"]
+                .as_str()?
+                .trim_end_matches('/')
+                .rsplit_once(':')?
+                .1;
+            Some(format!("https://localhost:{port}"))
+        })
+    }
+
+    /// `tidegate status`, with these words and this `TIDEGATE_ADMIN_CA`.
+    fn status(&self, words: &[&str], ca: Option<&str>) -> Output {
+        let mut line = Command::new(binary());
+        line.args(["status", "--admin", &self.admin()]);
+        line.args(["--token-file", "state/admin.token"]).args(words);
+        line.current_dir(self.folder.path()).stdin(Stdio::null());
+        line.env_remove("TIDEGATE_ADMIN_CA");
+        line.envs(ca.map(|file| ("TIDEGATE_ADMIN_CA", file)));
+        line.output().unwrap()
+    }
+}
+
+#[test]
+fn an_admin_api_with_tls_is_believed_by_its_roots_alone() {
+    let gateway = Secured::start();
+    let ours = ["--ca-file", "ours-ca.pem"];
+    until("it answers", Duration::from_secs(60), || {
+        gateway.status(&ours, None).status.success().then_some(())
+    });
+    check(&gateway.status(&ours, None), 0, "endpoints ", "");
+    check(
+        &gateway.status(&[], Some("ours-ca.pem")),
+        0,
+        "endpoints ",
+        "",
+    );
+    // The flag wins over the variable.
+    check(
+        &gateway.status(&ours, Some("theirs-ca.pem")),
+        0,
+        "endpoints ",
+        "",
+    );
+    let unknown = "invalid peer certificate: UnknownIssuer";
+    let theirs = ["--ca-file", "theirs-ca.pem"];
+    check(&gateway.status(&theirs, None), 3, "", unknown);
+    check(&gateway.status(&theirs, None), 3, "", &gateway.admin());
+    check(&gateway.status(&[], Some("theirs-ca.pem")), 3, "", unknown);
+    // The machine's own roots do not know it either.
+    check(&gateway.status(&[], None), 3, "", unknown);
+    let none = ["--ca-file", "none.pem"];
+    check(
+        &gateway.status(&none, None),
+        1,
+        "",
+        "none.pem: No such file",
+    );
 }

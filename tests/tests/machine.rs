@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tidegate_tests::client::{Client, request};
 use tidegate_tests::gateway::{Gateway, Setup};
 use tidegate_tests::replica::Replica;
-use tidegate_tests::{process, until, yaml};
+use tidegate_tests::{output, process, until, yaml};
 
 const TARGET: &str = "/api/v1/service/iris/score";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -151,6 +151,47 @@ fn descriptors_that_run_out_leave_the_admin_api_and_the_replicas() {
     assert_eq!(gateway.score("iris", "", &[]).status, 200);
 }
 
+/// Sets how many files the gateway may have open from now on.
+fn limit(gateway: &Gateway, files: usize) {
+    let pid = gateway.pid().to_string();
+    let mut prlimit = std::process::Command::new("prlimit");
+    prlimit.args(["--pid", &pid, &format!("--nofile={files}:")]);
+    assert!(prlimit.status().unwrap().success());
+}
+
+/// Descriptors for a replica's log and a part of its pipes, or for an administrator.
+const TOO_FEW_FOR_A_REPLICA: usize = 4;
+
+#[test]
+fn a_version_without_room_for_its_replicas_says_so_and_takes_the_room_it_gets() {
+    let version = yaml::process("blue", &[], "traffic: 100\nreplicas: 1");
+    let gateway = started(Setup::new(&yaml::open("iris", &[version])));
+    let open = format!("/proc/{}/fd", gateway.pid());
+    let open = std::fs::read_dir(open).unwrap().count();
+    limit(&gateway, open + TOO_FEW_FOR_A_REPLICA);
+    let set = ["version", "update", "iris", "blue", "--set", "replicas=2"];
+    drop(gateway.cli_text(&set));
+    gateway.state_is("iris", "Unschedulable");
+    let (_, iris) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+    let blue = &iris["status"]["versions"][0];
+    assert_eq!(blue["state"], "Unschedulable", "{iris}");
+    assert_eq!(blue["replicas"]["ready"], 1, "{iris}");
+    let reason = blue["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("the machine has no room for it: ")
+            && reason.contains("Too many open files"),
+        "{reason}"
+    );
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    let waited = gateway.cli(&["wait", "endpoint/iris", "--timeout", "1s"]);
+    output::check(&waited, 4, "", "it is Unschedulable");
+    limit(&gateway, 1000);
+    gateway.healthy("iris");
+    let (_, iris) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+    let blue = &iris["status"]["versions"][0];
+    assert_eq!(blue["replicas"]["ready"], 2, "{iris}");
+}
+
 #[test]
 fn want_of_its_own_descriptors_is_the_gateways_fault() {
     let replicas = [Replica::start("a"), Replica::start("b")];
@@ -162,18 +203,12 @@ fn want_of_its_own_descriptors_is_the_gateways_fault() {
     let mut client = gateway.client();
     let mut score = move || client.request("POST", TARGET, &[], b"{}").unwrap();
     assert_eq!(score().status, 200);
-    let limit = |files: &str| {
-        let pid = gateway.pid().to_string();
-        let mut prlimit = std::process::Command::new("prlimit");
-        prlimit.args(["--pid", &pid, &format!("--nofile={files}:")]);
-        assert!(prlimit.status().unwrap().success());
-    };
-    limit("8");
+    limit(&gateway, 8);
     for _ in 0..20 {
         let answer = score();
         assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
     }
-    limit("1000");
+    limit(&gateway, 1000);
     assert_eq!(score().status, 200);
 }
 

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_tests::client::Client;
-use tidegate_tests::gateway::Gateway;
+use tidegate_tests::gateway::{Gateway, Setup};
 use tidegate_tests::load::Load;
-use tidegate_tests::{process, until, yaml};
+use tidegate_tests::{change, guests, process, until, yaml};
 
 const ENDPOINT: &str = "/v1/endpoints/iris";
 const TARGET: &str = "/api/v1/service/iris/score";
@@ -22,11 +22,19 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A gateway whose endpoint `iris` has the version `blue`, one process.
 fn blue_alone(spec: &str) -> Gateway {
-    let keys = "maxConcurrentRequests: 32\nmaxQueueWait: 5s\ntraffic: 100\nreplicas: 1";
-    let blue = yaml::process("blue", &["--name", "blue"], keys);
-    let gateway = Gateway::start(&yaml::endpoint("iris", spec, &[blue]));
+    started(Setup::new(&blue(spec)))
+}
+
+fn started(setup: Setup) -> Gateway {
+    let gateway = setup.start();
     gateway.healthy("iris");
     gateway
+}
+
+fn blue(spec: &str) -> String {
+    let keys = "maxConcurrentRequests: 32\nmaxQueueWait: 5s\ntraffic: 100\nreplicas: 1";
+    let blue = yaml::process("blue", &["--name", "blue"], keys);
+    yaml::endpoint("iris", spec, &[blue])
 }
 
 const OPEN: &str = "auth: { mode: none }";
@@ -47,16 +55,7 @@ fn version(name: &str, gate: Option<&Path>) -> Value {
 
 #[track_caller]
 fn change(gateway: &Gateway, method: &str, path: &str, body: &Value) {
-    let kind = match method {
-        "PATCH" => "application/merge-patch+json",
-        _ => "application/json",
-    };
-    let content = match body {
-        Value::Null => String::new(),
-        body => body.to_string(),
-    };
-    let path = format!("{ENDPOINT}{path}");
-    let answer = gateway.admin_raw(method, &path, kind, content.as_bytes());
+    let answer = change::change(gateway, method, &format!("{ENDPOINT}{path}"), body);
     let text = answer.text();
     assert!((200..=204).contains(&answer.status), "{method}: {text}");
 }
@@ -342,15 +341,20 @@ fn stay(by: &str) {
     let gateway = blue_alone(&format!(
         "{OPEN}\nsplit: {{ sticky: {{ by: {by}, name: x-user }} }}"
     ));
-    change(&gateway, "PUT", "/versions/green", &version("green", None));
+    stay_at(&gateway, by);
+}
+
+#[track_caller]
+fn stay_at(gateway: &Gateway, by: &str) {
+    change(gateway, "PUT", "/versions/green", &version("green", None));
     gateway.healthy("iris");
     let load = Load::start(gateway.address("http"), 4, TARGET, &[]);
     let mut whole: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     let mut on_green = 0;
     for share in [10, 30, 60, 100] {
         let shares = json!({ "blue": 100 - share, "green": share });
-        change(&gateway, "PUT", "/traffic", &shares);
-        let seen = journeys(&gateway, by, 200, 3);
+        change(gateway, "PUT", "/traffic", &shares);
+        let seen = journeys(gateway, by, 200, 3);
         // While the shares stay, so does everybody.
         assert!(seen.values().all(|journey| journey.len() == 1), "{seen:?}");
         let now = seen.values().filter(|one| one[0] == "green").count();
@@ -382,4 +386,14 @@ fn callers_that_are_sticky_by_a_header_move_once_at_most() {
 #[test]
 fn callers_that_are_sticky_by_a_cookie_move_once_at_most() {
     stay("cookie");
+}
+
+/// Who the caller is, an auth policy says: here one that believes everybody.
+#[test]
+fn callers_that_are_sticky_by_their_name_move_once_at_most() {
+    let auth = "auth: { mode: custom, policies: [{ plugin: echo-auth }] }";
+    let iris = blue(&format!("{auth}\nsplit: {{ sticky: {{ by: caller }} }}"));
+    let module = std::fs::read(guests::build("echo-auth", "one")).unwrap();
+    let setup = Setup::new(&(yaml::plugin("echo-auth", "auth", "headers: [x-user]") + &iris));
+    stay_at(&started(setup.file("echo-auth.wasm", module)), "caller");
 }

@@ -6,10 +6,11 @@
 )]
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tidegate_tests::gateway::{Gateway, Setup, binary};
+use tidegate_tests::output::check;
 use tidegate_tests::replica::Replica;
 use tidegate_tests::yaml;
 
@@ -18,18 +19,6 @@ fn iris(replica: &Replica) -> String {
         "iris",
         &[yaml::version("blue", &[replica], "default: true")],
     )
-}
-
-/// Exit code, and what standard output and standard error have in them.
-#[track_caller]
-fn check(output: &Output, code: i32, stdout: &str, stderr: &str) {
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    assert!(out.contains(stdout), "{stdout:?} is not in {out:?}");
-    assert!(err.contains(stderr), "{stderr:?} is not in {err:?}");
 }
 
 fn version(gateway: &Gateway, name: &str) -> Value {

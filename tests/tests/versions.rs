@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidegate_tests::client::Answer;
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::replica::Replica;
-use tidegate_tests::yaml;
+use tidegate_tests::{change, yaml};
 
 const VERSIONS: &str = "/v1/endpoints/iris/versions";
 
@@ -19,16 +19,7 @@ fn gateway(blue: &Replica) -> Gateway {
 }
 
 fn change(gateway: &Gateway, method: &str, version: &str, body: &Value) -> Answer {
-    let kind = match method {
-        "PATCH" => "application/merge-patch+json",
-        _ => "application/json",
-    };
-    let content = match body {
-        Value::Null => String::new(),
-        body => body.to_string(),
-    };
-    let path = format!("{VERSIONS}/{version}");
-    gateway.admin_raw(method, &path, kind, content.as_bytes())
+    change::change(gateway, method, &format!("{VERSIONS}/{version}"), body)
 }
 
 fn fixed(replica: &Replica) -> Value {
