@@ -19,6 +19,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cargo xtask test", "it is what runs this test"),
 ];
 
+/// Languages of blocks that nothing here can run or check, and why that is well.
+const UNCHECKED: &[(&str, &str)] = &[
+    ("", "a drawing"),
+    (
+        "ini",
+        "systemd's units; tests/restart.rs hands sockets over as they say",
+    ),
+];
+
 /// README and everything below docs, but decisions.
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![root().join("README.md")];
@@ -63,6 +72,26 @@ fn every_command_of_readme_and_docs_runs() {
             continue;
         }
         run(&page.display().to_string(), &script.join("\n"));
+    }
+}
+
+/// A resource or JSON that stands in a block of its own would rot unseen: it
+/// belongs into the script that uses it.
+#[test]
+fn every_block_of_readme_and_docs_is_run() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let fences = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("```"));
+        for language in fences.step_by(2) {
+            let known = language == "sh" || UNCHECKED.iter().any(|(known, _)| *known == language);
+            let page = page.display();
+            assert!(
+                known,
+                "{page}: a block of {language:?} is never run; write sh"
+            );
+        }
     }
 }
 
