@@ -1,9 +1,9 @@
 #!/bin/sh
-# A whole controlled rollout with nothing but curl: an endpoint with the version blue; green beside
+# A whole controlled rollout with nothing but curl: a new endpoint with the version blue; green beside
 # it at 10 %, then 50 % and copies of the other half; promoted to default at 100 %; blue deleted.
 #   docs/rollout.sh STATE ENDPOINT OLD_ADDRESS NEW_ADDRESS
-# STATE is the gateway's state folder; the addresses (HOST:PORT) are two running model servers.
-# Somebody must call the endpoint meanwhile: what is copied and compared is what they send.
+# STATE is the gateway's state folder; the addresses (HOST:PORT) are two model servers, for 4 requests
+# at once each. Somebody must call the endpoint meanwhile: what they send is copied and compared.
 set -eu
 state=$1 name=$2 old=$3 new=$4
 admin=$(sed -n 's/.*"admin": *"\([^"]*\)".*/\1/p' "$state/run.json")
@@ -23,11 +23,9 @@ call() {
 }
 # await WHAT COMMAND...: waits until the command succeeds, at most a minute.
 await() {
-    what=$1 tries=0
-    shift
+    what=$1 tries=0 && shift
     until "$@"; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 120 ] || { echo "$what: $(call GET "$endpoint")" >&2; exit 1; }
+        [ $((tries += 1)) -lt 120 ] || { echo "$what: $(call GET "$endpoint")" >&2; exit 1; }
         sleep 0.5
     done
 }
@@ -37,21 +35,25 @@ healthy() {
     case $states in *Failed*) tries=120 ;; esac
     [ "$states" = '"state":"Healthy"' ]
 }
-# At least 20 exchanges were copied and compared; shows with what result.
+# At least 20 copies were answered, at most one in 20 otherwise than blue did; shows all that came of them.
 compared() {
     call GET "$admin/metrics" | grep "^tidegate_mirror_total{endpoint=\"$name\"" > "$work/copies" || return 1
-    [ "$(awk '{ n += $NF } END { print n }' "$work/copies")" -ge 20 ] && cat "$work/copies"
+    set -- $(awk '/skipped_/ { next } /failed|status_differs/ { bad += $NF } { n += $NF } END { print n + 0, bad + 0 }' "$work/copies")
+    [ "$1" -ge 20 ] || return 1
+    cat "$work/copies" && [ $(($2 * 20)) -gt "$1" ] || return 0
+    echo "$2 of $1 copies failed at green or had another status; blue gets all again" >&2
+    call PUT "$endpoint/traffic" '{"blue":100}' > "$work/answer" && exit 1
 }
 step() { echo "rollout: $1" && shift && "$@" > /dev/null && await 'not healthy' healthy; }
 
-step "$name serves with blue" call PUT "$endpoint" '{"apiVersion":"tidegate.dev/v1alpha1","kind":"Endpoint",
-    "metadata":{"name":"'"$name"'"},"spec":{"versions":[{"name":"blue","traffic":100,"static":{"addresses":["'"$old"'"]}}]}}'
-step 'green comes up beside it, without traffic; not where one is there already' \
-    call PUT "$endpoint/versions/green" '{"static":{"addresses":["'"$new"'"]}}' --header 'If-None-Match: *'
+version() { echo '"maxConcurrentRequests":4,"static":{"addresses":["'"$1"'"]}'; }
+step "$name serves with blue; not where it is there already" call PUT "$endpoint" '{"apiVersion":"tidegate.dev/v1alpha1",
+    "kind":"Endpoint","metadata":{"name":"'"$name"'"},"spec":{"versions":[{"name":"blue","traffic":100,'"$(version "$old")"'}]}}' --header 'If-None-Match: *'
+step 'green comes up beside it, without traffic' call PUT "$endpoint/versions/green" "{$(version "$new")}" --header 'If-None-Match: *'
 step 'green gets 10 %' call PUT "$endpoint/traffic" '{"blue":90,"green":10}'
 step 'green gets 50 %' call PUT "$endpoint/traffic" '{"blue":50,"green":50}'
 step 'copies of the other half go to green too' call PATCH "$endpoint" '{"spec":{"mirror":{"version":"green","percent":100}}}'
-await 'fewer than 20 exchanges were copied; does somebody call it?' compared
+await 'fewer than 20 copies were answered; does somebody call it?' compared
 step 'no more copies' call PATCH "$endpoint" '{"spec":{"mirror":null}}'
 step 'green gets 100 %' call PUT "$endpoint/traffic" '{"green":100}'
 step 'green becomes the default' call PATCH "$endpoint/versions/green" '{"default":true}'

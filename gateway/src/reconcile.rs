@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
@@ -19,7 +19,7 @@ use crate::identity::KeySet;
 use crate::metrics::{ExchangeMetrics, Metrics};
 use crate::name::Name;
 use crate::policy::{Host, HostOptions, Loaded};
-use crate::resource::{Endpoint, Plugin, Problem, Version};
+use crate::resource::{Endpoint, Plugin, Problem, Runtime, Version};
 use crate::runtime::Machine;
 use crate::shutdown::Tasks;
 use crate::table::Table;
@@ -54,6 +54,8 @@ use version::VersionState;
 
 /// How often it is looked whether versions can answer, while callers wait for it.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
+/// A start that takes longer is told.
+const SETTLE_TOLD: Duration = Duration::from_secs(1);
 
 /// What a running state is made of.
 #[derive(Debug, Clone)]
@@ -196,9 +198,14 @@ struct RunningVersion {
 }
 
 impl RunningVersion {
-    /// Whether it can answer, or is known not to.
+    /// Whether it can answer, or is known not to: a fixed address that has not
+    /// answered is not one that starts.
     fn settled(&self) -> bool {
-        self.fleet.takes_share() || self.state.lock().state().0 != State::Transitioning
+        let fixed = matches!(self.spec.runtime, Runtime::Static { .. });
+        let state = self.state.lock();
+        self.fleet.takes_share()
+            || state.state().0 != State::Transitioning
+            || (fixed && state.has_reason())
     }
 }
 
@@ -293,14 +300,24 @@ impl Control {
         !facts.draining && !facts.listeners.is_empty() && !self.tasks.stopping()
     }
 
-    /// Waits until every version can answer, or is known not to. Of versions that
-    /// there are when it is asked. Cancel-safe.
+    /// Waits until every version can answer, or is known not to; says after a
+    /// second for which. Of versions that there are when it is asked. Cancel-safe.
     pub async fn settled(&self) {
         let mut left: Vec<Arc<RunningEndpoint>> = self.endpoints.read().values().cloned().collect();
+        let begun = Instant::now();
+        let mut told = false;
         loop {
             left.retain(|endpoint| !endpoint.versions.iter().all(|one| one.settled()));
             if left.is_empty() {
                 return;
+            }
+            if !told && begun.elapsed() > SETTLE_TOLD {
+                told = true;
+                let names: Vec<&str> = left.iter().map(|one| one.spec.name.as_str()).collect();
+                let names = names.join(", ");
+                tracing::info!(
+                    "sockets that were handed over wait for versions that start: {names}"
+                );
             }
             tokio::time::sleep(SETTLE_LOOK).await;
         }

@@ -96,14 +96,55 @@ fn a_rollout_with_curl_alone_fails_no_request() {
     assert!(seen.keys().all(|what| what.starts_with("200 ")), "{seen:?}");
     let (_, left) = gateway.admin("GET", "/v1/endpoints/flowers/traffic", b"");
     assert_eq!(left, json!({ "green": 100.0 }));
-    let copies = gateway.metric("tidegate_mirror_total", &[("endpoint", "flowers")]);
-    assert!(copies >= 20.0, "{copies} copies");
-    // Run again over what is there: a refusal ends it, with the reason.
-    let refused = Command::new("sh")
-        .arg(&script)
-        .arg(gateway.folder())
-        .args(["flowers", "127.0.0.1:1", "127.0.0.1:1"])
-        .output()
-        .unwrap();
-    assert!(!refused.status.success(), "a folder without a gateway");
+    let of = |result| [("endpoint", "flowers"), ("result", result)];
+    let alike = ["same", "size_differs"];
+    let copies = alike.map(|result| gateway.metric("tidegate_mirror_total", &of(result)));
+    assert!(copies.iter().sum::<f64>() >= 20.0, "{copies:?} copies");
+    // Run again over what is there, or nowhere: a refusal ends it.
+    for state in [gateway.state(), gateway.folder().to_owned()] {
+        let refused = Command::new("sh")
+            .arg(&script)
+            .arg(&state)
+            .args(["flowers", "127.0.0.1:1", "127.0.0.1:1"])
+            .output()
+            .unwrap();
+        assert!(!refused.status.success(), "{}", state.display());
+    }
+    let (_, left) = gateway.admin("GET", "/v1/endpoints/flowers/traffic", b"");
+    assert_eq!(left, json!({ "green": 100.0 }));
+}
+
+#[test]
+fn a_rollout_of_a_model_that_fails_ends_at_its_copies() {
+    let (old, new) = (Replica::start("blue"), Replica::start("green"));
+    new.behave("status=500");
+    let gateway = Gateway::start(&yaml::open("other", &[yaml::version("blue", &[&old], "")]));
+    let mut rollout = Command::new("sh");
+    rollout
+        .arg(root().join("docs/rollout.sh"))
+        .arg(gateway.state())
+        .args([
+            "flowers",
+            &old.address.to_string(),
+            &new.address.to_string(),
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let running = rollout.spawn().unwrap();
+    until("the endpoint is there", Duration::from_secs(30), || {
+        let (status, shown) = gateway.admin("GET", "/v1/endpoints/flowers", b"");
+        (status == 200 && shown["status"]["state"] == "Healthy").then_some(())
+    });
+    let bearer = gateway.bearer("flowers");
+    let headers = [("authorization", bearer.as_str())];
+    let target = "/api/v1/service/flowers/score";
+    let load = Load::start(gateway.address("http"), 4, target, &headers);
+    let output = running.wait_with_output().unwrap();
+    drop(load.stop());
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("blue gets all again"), "{errors}");
+    let (_, left) = gateway.admin("GET", "/v1/endpoints/flowers/traffic", b"");
+    assert_eq!(left, json!({ "blue": 100.0, "green": 0.0 }));
 }

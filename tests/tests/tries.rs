@@ -7,8 +7,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_tests::client::{Client, request};
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::replica::Replica;
 use tidegate_tests::{guests, yaml};
@@ -161,4 +163,117 @@ fn a_plugin_and_what_binds_it_are_tried_and_applied_together() {
     let refused = gateway.cli(&["apply", "-f", "new", "--dry-run"]);
     let why = String::from_utf8_lossy(&refused.stderr);
     assert!(why.contains("no plugin is named \"hours\""), "{why}");
+}
+
+#[test]
+fn settings_that_a_policy_refuses_change_nothing() {
+    let replica = Replica::start("blue");
+    let version = yaml::version("blue", &[&replica], "");
+    let good = yaml::open("iris", std::slice::from_ref(&version));
+    let gateway = Gateway::start(&good);
+    gateway.healthy("iris");
+    let split = json!({ "plugin": "weighted-split", "config": { "no": 1 } });
+    let patch = |query: &str, patch: &Value| {
+        let kind = "application/merge-patch+json";
+        let path = format!("/v1/endpoints/iris{query}");
+        let answer = gateway.admin_raw("PATCH", &path, kind, patch.to_string().as_bytes());
+        (answer.status, answer.json())
+    };
+    for query in ["", "?dryRun=true"] {
+        let body = json!({ "spec": { "split": { "policy": split }, "collect": [split] } });
+        let (status, why) = patch(query, &body);
+        assert_eq!(status, 422, "{why}");
+        let body = json!({ "spec": { "split": { "policy": split } } });
+        let (status, why) = patch(query, &body);
+        assert_eq!(status, 422, "{why}");
+        assert_eq!(why["problems"][0]["path"], "spec.split.policy", "{why}");
+        let message = why["problems"][0]["message"].as_str().unwrap();
+        assert!(message.contains("refuses the settings"), "{message}");
+    }
+    let (_, shown) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+    assert_eq!(shown["metadata"]["revision"], 1, "{shown}");
+    assert_eq!(shown["status"]["state"], "Healthy", "{shown}");
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    // A new endpoint is not made either.
+    let mut other = shown;
+    other["metadata"] = json!({ "name": "rose" });
+    other["spec"]["split"] = json!({ "policy": split });
+    let other = other.to_string();
+    let (status, why) = gateway.admin("PUT", "/v1/endpoints/rose", other.as_bytes());
+    assert_eq!(status, 422, "{why}");
+    assert_eq!(gateway.admin("GET", "/v1/endpoints/rose", b"").0, 404);
+}
+
+#[test]
+fn a_plugin_that_is_made_again_begins_with_its_source() {
+    let replica = Replica::start("blue");
+    let version = yaml::version("blue", &[&replica], "");
+    let gateway = Gateway::start(&yaml::open("iris", &[version]));
+    let (one, two) = (
+        guests::build("weighted-split", "one"),
+        guests::build("weighted-split", "two"),
+    );
+    let body = plugin(&one, "split").to_string();
+    let put = || gateway.admin("PUT", "/v1/plugins/ours", body.as_bytes());
+    let (status, first) = put();
+    assert_eq!(status, 201, "{first}");
+    let swapped = gateway.swap("ours", &two);
+    assert_ne!(first["status"]["activeDigest"], json!(swapped));
+    assert_eq!(gateway.admin("DELETE", "/v1/plugins/ours", b"").0, 204);
+    assert_eq!(gateway.admin("GET", "/v1/plugins/ours", b"").0, 404);
+    let (status, again) = put();
+    assert_eq!(status, 201, "{again}");
+    assert_eq!(
+        again["status"]["activeDigest"],
+        first["status"]["activeDigest"]
+    );
+}
+
+/// hyper drops a handler whose caller is gone; a change goes on.
+#[test]
+fn a_change_whose_caller_hangs_up_is_made_whole() {
+    let replica = Replica::start("blue");
+    let version = yaml::version("blue", &[&replica], "");
+    let slow = guests::build("slow-configure", "one");
+    let gateway = Gateway::start(&yaml::open("iris", &[version]));
+    let body = plugin(&slow, "auth").to_string();
+    let (status, why) = gateway.admin("PUT", "/v1/plugins/ours", body.as_bytes());
+    assert_eq!(status, 201, "{why}");
+    let (_, shown) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+    let bearer = format!("Bearer {}", gateway.token());
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let put = |rounds: u64| {
+        let mut next = shown.clone();
+        next["metadata"] = json!({ "name": "iris" });
+        let config = json!({ "rounds": rounds });
+        let policy = json!({ "plugin": "ours", "config": config });
+        next["spec"]["auth"] = json!({ "mode": "custom", "policies": [policy] });
+        let mut client = Client::connect(gateway.admin_address());
+        let next = next.to_string();
+        let put = request("PUT", "/v1/endpoints/iris", &headers, next.as_bytes());
+        client.send(&put).unwrap();
+        client
+    };
+    let revision = || {
+        let (_, shown) = gateway.admin("GET", "/v1/endpoints/iris", b"");
+        shown["metadata"]["revision"].as_u64().unwrap()
+    };
+    let answer = put(1).answer().unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    // They hang up a little later each time: some before it begins, some after.
+    for round in 0..20 {
+        let before = revision();
+        let client = put(20_000_000 + round);
+        std::thread::sleep(Duration::from_millis(5 * round));
+        drop(client);
+        // The next change waits for the one under way, and finds one revision.
+        let shares = if round % 2 == 0 { 50 } else { 60 };
+        let shares = json!({ "blue": shares }).to_string();
+        let (status, why) = gateway.admin("PUT", "/v1/endpoints/iris/traffic", shares.as_bytes());
+        assert_eq!(status, 200, "{why}");
+        assert!((before + 1..=before + 2).contains(&revision()));
+    }
 }

@@ -92,8 +92,16 @@ pub(super) fn name(kind: Kind, item: &Value) -> String {
 /// names the endpoint and the version.
 pub(super) fn versions(endpoint: &Value) -> Vec<Value> {
     let status = list(endpoint, "/status/versions");
-    let of = |spec: &Value| {
-        let name = text(spec, "/name");
+    let specs = list(endpoint, "/spec/versions");
+    let is_default = |spec: &Value| spec.get("default") == Some(&Value::Bool(true));
+    // Until another is named the first is it (SEMANTICS §4).
+    let named = specs.iter().any(is_default);
+    let of = |(place, spec): (usize, &Value)| {
+        let mut spec = spec.clone();
+        if let Some(spec) = spec.as_object_mut().filter(|_| place == 0 && !named) {
+            spec.insert("default".to_owned(), Value::Bool(true));
+        }
+        let name = text(&spec, "/name").to_owned();
         let status = status.iter().find(|one| text(one, "/name") == name);
         json!({
             "metadata": { "endpoint": text(endpoint, "/metadata/name"), "name": name },
@@ -101,7 +109,7 @@ pub(super) fn versions(endpoint: &Value) -> Vec<Value> {
             "status": status,
         })
     };
-    list(endpoint, "/spec/versions").iter().map(of).collect()
+    specs.iter().enumerate().map(of).collect()
 }
 
 /// What the replicas of a version are.

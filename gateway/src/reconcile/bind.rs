@@ -11,7 +11,7 @@ use super::RunningEndpoint;
 use crate::identity::KeySet;
 use crate::name::Name;
 use crate::policy::{BindingSpec, Host, Loaded, Policy, Refusal};
-use crate::resource::{self, AuthMode, Binding};
+use crate::resource::{self, AuthMode, Binding, Problem};
 use crate::table::{AuthPolicies, CollectEntry, Entry, Paths, SplitPolicy, VersionEntry};
 
 /// A binding with the policy at work in it, or with why there is none.
@@ -82,7 +82,8 @@ impl Binder<'_> {
         }
     }
 
-    /// The bindings with `candidate` in every place of the plugin `name`.
+    /// The bindings with `candidate` in every place of the plugin `name`. A place
+    /// that had no policy before may go on without.
     ///
     /// # Errors
     ///
@@ -100,7 +101,11 @@ impl Binder<'_> {
             .chain(std::iter::once(&mut after.split))
             .chain(after.collect.iter_mut());
         for bound in all.filter(|bound| bound.binding.plugin == *name) {
-            bound.policy = Ok(self.bind(candidate, bound.binding.clone()).await?);
+            bound.policy = match self.bind(candidate, bound.binding.clone()).await {
+                Ok(policy) => Ok(policy),
+                Err(refusal) if bound.policy.is_err() => Err(format!("policy {name}: {refusal}")),
+                Err(refusal) => return Err(refusal),
+            };
         }
         Ok(after)
     }
@@ -149,6 +154,37 @@ impl Bindings {
     pub(super) fn problem(&self) -> Option<String> {
         self.all()
             .find_map(|bound| bound.policy.as_ref().err().cloned())
+    }
+
+    /// What stands against them, by its place in the endpoint: bindings without a
+    /// policy, but for those that had none before either.
+    pub(super) fn refused(&self, auth: &AuthMode, before: Option<&Self>) -> Vec<Problem> {
+        let custom = matches!(auth, AuthMode::Custom(_));
+        let auth = self.auth.iter().enumerate().map(|(place, bound)| {
+            let path = match custom {
+                true => format!("spec.auth.policies[{place}]"),
+                false => "spec.auth".to_owned(),
+            };
+            (path, bound)
+        });
+        let split = std::iter::once(("spec.split.policy".to_owned(), &self.split));
+        let collect = self.collect.iter().enumerate();
+        let collect = collect.map(|(place, bound)| (format!("spec.collect[{place}]"), bound));
+        let had_none = |bound: &Bound| {
+            let mut had = before.into_iter().flat_map(Self::all);
+            had.any(|one| one.policy.is_err() && one.binding == bound.binding)
+        };
+        auth.chain(split)
+            .chain(collect)
+            .filter(|(_, bound)| !had_none(bound))
+            .filter_map(|(path, bound)| {
+                let reason = bound.policy.as_ref().err()?;
+                Some(Problem {
+                    path,
+                    ..Problem::of_file("", reason.clone())
+                })
+            })
+            .collect()
     }
 
     /// Whether callers can pass.

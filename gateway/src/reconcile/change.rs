@@ -235,6 +235,12 @@ impl Control {
         let unchanged = before
             .as_ref()
             .is_some_and(|before| before.document == document);
+        if !unchanged {
+            let refused = self.try_policies(&spec, &self.loaded()).await;
+            if !refused.is_empty() {
+                return Err(ControlError::Problems(refused));
+            }
+        }
         if manner.dry_run || unchanged {
             return Ok(Written {
                 created: false,
@@ -242,9 +248,9 @@ impl Control {
                 document,
             });
         }
-        // What can fail comes before the revision.
-        self.keys_of(&spec)
-            .map_err(|error| ControlError::Store(error.to_string()))?;
+        // What can fail or wait comes before the revision.
+        let prepared = self.prepare(&spec, before.as_deref()).await;
+        let prepared = prepared.map_err(|error| ControlError::Store(error.to_string()))?;
         let revision = self.write(Change {
             kind: ENDPOINT,
             name: name.to_owned(),
@@ -255,9 +261,7 @@ impl Control {
             change: what.to_owned(),
             expected: Some(current),
         })?;
-        self.apply_endpoint(spec, document.clone(), revision)
-            .await
-            .map_err(|error| ControlError::Store(error.to_string()))?;
+        self.apply_endpoint(spec, document.clone(), revision, prepared);
         self.events
             .tell("Changed", &format!("endpoint/{name}"), what);
         Ok(Written {

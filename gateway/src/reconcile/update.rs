@@ -5,6 +5,7 @@
 //! serve (SEMANTICS §12). All else of a change is one new entry in the table.
 //! Used by `reconcile`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,7 +16,15 @@ use super::{Control, KeysError, RunningEndpoint, RunningVersion};
 use crate::identity::KeySet;
 use crate::metrics::ExchangeMetrics;
 use crate::name::Name;
-use crate::resource::{AuthMode, Endpoint, Runtime, Scale, Version};
+use crate::policy::Loaded;
+use crate::resource::{AuthMode, Endpoint, Problem, Runtime, Scale, Version};
+
+/// What an endpoint needs beside its versions.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    keys: Arc<KeySet>,
+    bindings: Bindings,
+}
 
 /// Whether replicas of the one can serve as replicas of the other.
 pub(super) fn same_replicas(a: &Version, b: &Version) -> bool {
@@ -49,20 +58,16 @@ fn until_then(version: &Version, started: &Version, scale: &Scale) -> Version {
 impl Control {
     /// Makes an endpoint, or changes the one that is there. Ends when the change
     /// is in the table; new replicas take over later, when they are ready.
-    ///
-    /// # Errors
-    ///
-    /// Where its keys cannot be read or made; then nothing was changed.
-    pub(super) async fn apply_endpoint(
+    pub(super) fn apply_endpoint(
         self: &Arc<Self>,
         spec: Endpoint,
         document: Value,
         revision: u64,
-    ) -> Result<(), KeysError> {
+        prepared: Prepared,
+    ) {
         let name = spec.name.clone();
         let before = self.endpoints.read().get(&name).cloned();
-        let keys = self.keys_of(&spec)?;
-        let bindings = self.bindings(&spec, &keys, before.as_deref()).await;
+        let Prepared { keys, bindings } = prepared;
         let mut versions = Vec::new();
         let mut updates = Vec::new();
         for version in &spec.versions {
@@ -120,16 +125,43 @@ impl Control {
             before.retire_what_is_not_in(&running);
             self.tell_versions(&before, &running);
         }
-        Ok(())
     }
 
-    /// The keys of an endpoint, made where it has none yet.
-    pub(super) fn keys_of(&self, spec: &Endpoint) -> Result<Arc<KeySet>, KeysError> {
-        if matches!(spec.auth.mode, AuthMode::None) {
-            Ok(Arc::new(KeySet::default()))
+    /// What an endpoint needs beside its versions: all that can fail or wait.
+    ///
+    /// # Errors
+    ///
+    /// Where its keys cannot be read or made.
+    pub(super) async fn prepare(
+        &self,
+        spec: &Endpoint,
+        before: Option<&RunningEndpoint>,
+    ) -> Result<Prepared, KeysError> {
+        let keys = if matches!(spec.auth.mode, AuthMode::None) {
+            Arc::new(KeySet::default())
         } else {
-            self.keys.lock().of(&spec.name)
-        }
+            self.keys.lock().of(&spec.name)?
+        };
+        let loaded = self.loaded();
+        let bindings = self.bindings(spec, &keys, before, &loaded).await;
+        Ok(Prepared { keys, bindings })
+    }
+
+    /// Whether an endpoint's policies take what it says, with these plugins; all
+    /// that does not, but for what did not before. Nothing is made.
+    pub(super) async fn try_policies(
+        &self,
+        spec: &Endpoint,
+        loaded: &BTreeMap<Name, Result<Arc<Loaded>, String>>,
+    ) -> Vec<Problem> {
+        let before = self.endpoints.read().get(&spec.name).cloned();
+        let keys = self.keys.lock().pair(spec.name.as_str()).map(KeySet::of);
+        let keys = Arc::new(keys.unwrap_or_default());
+        let found = self.bindings(spec, &keys, before.as_deref(), loaded).await;
+        found.refused(
+            &spec.auth.mode,
+            before.as_deref().map(|before| &before.bindings),
+        )
     }
 
     /// A version that does not run. Where other replicas served for it when the
@@ -214,11 +246,11 @@ impl Control {
         spec: &Endpoint,
         keys: &Arc<KeySet>,
         before: Option<&RunningEndpoint>,
+        loaded: &BTreeMap<Name, Result<Arc<Loaded>, String>>,
     ) -> Bindings {
-        let loaded = self.loaded();
         let binder = Binder {
             host: &self.host,
-            loaded: &loaded,
+            loaded,
             endpoint: spec.name.clone(),
             keys: Arc::clone(keys),
         };

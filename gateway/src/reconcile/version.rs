@@ -238,6 +238,11 @@ impl VersionState {
         }
     }
 
+    /// Whether a replica said why it is not ready.
+    pub(super) fn has_reason(&self) -> bool {
+        !self.reason().is_empty()
+    }
+
     /// Why one of the replicas is not ready; empty where none said.
     fn reason(&self) -> &str {
         let worst = self.reasons.values().max_by_key(|why| why.failed);

@@ -44,7 +44,8 @@ pub struct Resource<S> {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
-    /// Its name, unique among its kind.
+    /// Its name, unique among its kind: 3 to 32 lower-case letters, digits and `-`,
+    /// from a letter to a letter or digit.
     #[schemars(with = "Option<Name>")]
     pub name: Option<String>,
     /// For people.

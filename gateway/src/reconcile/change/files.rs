@@ -140,6 +140,9 @@ impl Control {
             planned => planned.map_err(FilesError::Problems)?,
         };
         let (candidates, broken) = self.try_plugins(&mut plan, &shelf, hold).await?;
+        if !self.starting() {
+            self.try_endpoints(&plan, &candidates).await?;
+        }
         if !hold && !plan.changes.is_empty() {
             for (change, revision) in plan.changes.iter().zip(self.custody.write(&plan.changes)?) {
                 let key = (change.kind.to_owned(), change.name.clone());
@@ -230,6 +233,31 @@ impl Control {
         Ok((candidates, broken))
     }
 
+    /// Whether the endpoints that change have policies that take what they say.
+    async fn try_endpoints(&self, plan: &Plan, candidates: &[Candidate]) -> Result<(), FilesError> {
+        let mut loaded = self.loaded();
+        for candidate in candidates {
+            let name = candidate.wanted.spec.name.clone();
+            loaded.insert(name, Ok(Arc::clone(&candidate.loaded)));
+        }
+        let changes = |name: &Name| {
+            let mut changes = plan.changes.iter();
+            changes.any(|one| one.kind == ENDPOINT && one.name == name.as_str())
+        };
+        let mut problems = Vec::new();
+        for endpoint in plan.whole.endpoints.iter().filter(|one| changes(&one.name)) {
+            for problem in self.try_policies(endpoint, &loaded).await {
+                let message = format!("endpoint/{}: {}", endpoint.name, problem.message);
+                problems.push(Problem { message, ..problem });
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(FilesError::Problems(problems))
+        }
+    }
+
     fn trial<'a>(
         &self,
         spec: &Plugin,
@@ -284,13 +312,14 @@ impl Control {
             let key = (ENDPOINT.to_owned(), name.to_string());
             let of = revision(ENDPOINT, &name);
             let before = self.endpoint_running(name.as_str()).ok();
-            if before.is_some_and(|before| before.revision == of && of > 0) {
+            let at = before.as_ref().map(|before| before.revision);
+            if at.is_some_and(|at| at == of && of > 0) {
                 continue;
             }
             let document = plan.documents.get(&key).cloned().unwrap_or_default();
-            self.apply_endpoint(endpoint, document, of)
-                .await
-                .map_err(|error| FilesError::Store(error.to_string()))?;
+            let prepared = self.prepare(&endpoint, before.as_deref()).await;
+            let prepared = prepared.map_err(|error| FilesError::Store(error.to_string()))?;
+            self.apply_endpoint(endpoint, document, of, prepared);
             let object = format!("endpoint/{name}");
             self.events
                 .tell("Deployed", &object, "its resource was applied");

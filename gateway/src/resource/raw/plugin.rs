@@ -22,8 +22,8 @@ pub struct PluginSpec {
     /// (`tidegate plugin push`).
     #[schemars(extend("x-default" = "the shipped plugin of this name; else it must be there"))]
     pub source: Option<Source>,
-    /// Pinned content, `sha256:` and 64 hex digits; other content is refused, and so is
-    /// a swap.
+    /// Pinned content, `sha256:` and 64 hex digits as `tidegate plugin check FILE` prints
+    /// them; other content is refused, and so is a swap.
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
     pub digest: Option<String>,
     /// Interfaces beyond the base world. Comes with a later version.

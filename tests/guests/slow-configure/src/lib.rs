@@ -1,4 +1,5 @@
-//! A guest of the tests: an auth policy whose `configure` never ends.
+//! A guest of the tests: an auth policy whose `configure` never ends, or takes as
+//! many rounds as its settings say.
 
 use tidegate_sdk::auth::{Auth, Decision};
 use tidegate_sdk::{Caller, PluginError, Problems, Request, Settings};
@@ -8,9 +9,12 @@ struct SlowConfigure;
 
 impl Auth for SlowConfigure {
     fn new(settings: Settings<'_>) -> Result<Self, Problems> {
-        loop {
-            core::hint::black_box(settings);
+        let digits: String = settings.json().chars().filter(char::is_ascii_digit).collect();
+        let rounds = digits.parse().unwrap_or(u64::MAX);
+        for round in 0..rounds {
+            core::hint::black_box(round);
         }
+        Ok(Self)
     }
 
     fn authenticate(&self, _: Request, _: Option<Caller>) -> Result<Decision, PluginError> {
