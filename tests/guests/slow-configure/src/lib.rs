@@ -9,7 +9,11 @@ struct SlowConfigure;
 
 impl Auth for SlowConfigure {
     fn new(settings: Settings<'_>) -> Result<Self, Problems> {
-        let digits: String = settings.json().chars().filter(char::is_ascii_digit).collect();
+        let digits: String = settings
+            .json()
+            .chars()
+            .filter(char::is_ascii_digit)
+            .collect();
         let rounds = digits.parse().unwrap_or(u64::MAX);
         for round in 0..rounds {
             core::hint::black_box(round);
