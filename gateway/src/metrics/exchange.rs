@@ -17,8 +17,9 @@ pub struct ExchangeMetrics {
     family: Arc<Family<Counter>>,
     endpoint: String,
     version: String,
-    // A counter per class and fault, made when it is first needed: most never are.
-    requests: Box<[OnceLock<Arc<Counter>>]>,
+    // A counter per class and fault, made when it is first needed: most never are,
+    // and the row of them of a version that has no exchange is not either.
+    requests: OnceLock<Box<[OnceLock<Arc<Counter>>]>>,
     /// From the head's first byte to the answer's last.
     pub request_seconds: Arc<Histogram>,
     /// From the end of the head to the first byte to the replica, without the queue.
@@ -36,9 +37,7 @@ impl ExchangeMetrics {
             family: Arc::clone(&metrics.requests),
             endpoint: endpoint.to_owned(),
             version: version.to_owned(),
-            requests: (0..CLASSES.len() * (CODES.len() + 1))
-                .map(|_| OnceLock::new())
-                .collect(),
+            requests: OnceLock::new(),
             request_seconds: metrics.request_seconds.with(&labels),
             routing_seconds: metrics.routing_seconds.with(&labels),
             upstream_first_byte_seconds: metrics.upstream_first_byte_seconds.with(&labels),
@@ -50,7 +49,11 @@ impl ExchangeMetrics {
     pub fn count(&self, status: u16, fault: Option<usize>) {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         let column = fault.map_or(0, |index| index.min(CODES.len() - 1) + 1);
-        let Some(cell) = self.requests.get(class * (CODES.len() + 1) + column) else {
+        let cells = self.requests.get_or_init(|| {
+            let all = CLASSES.len() * (CODES.len() + 1);
+            (0..all).map(|_| OnceLock::new()).collect()
+        });
+        let Some(cell) = cells.get(class * (CODES.len() + 1) + column) else {
             return;
         };
         cell.get_or_init(|| {

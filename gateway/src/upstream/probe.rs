@@ -86,7 +86,8 @@ pub async fn probe(
             }
         }
     };
-    tokio::time::timeout(probe.timeout, asked)
+    // On the heap: a replica's task would hold its 5 KB between probes too.
+    tokio::time::timeout(probe.timeout, Box::pin(asked))
         .await
         .unwrap_or(Err(ProbeError::Timeout(probe.timeout)))
 }
