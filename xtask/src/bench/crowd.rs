@@ -168,10 +168,25 @@ impl Running {
 
     /// The same to the nanosecond, but without threads that have ended.
     pub(super) fn cpu_of_threads(&self) -> Result<f64> {
+        self.cpu_of("")
+    }
+
+    /// The same of the threads that serve requests.
+    pub(super) fn cpu_of_workers(&self) -> Result<f64> {
+        self.cpu_of("worker-")
+    }
+
+    /// Of the threads whose name begins so.
+    fn cpu_of(&self, name: &str) -> Result<f64> {
         let tasks = format!("/proc/{}/task", self.child.id());
         let mut nanoseconds = 0.0;
         for task in fs::read_dir(tasks)? {
-            let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            let task = task?;
+            let of = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            if !of.starts_with(name) {
+                continue;
+            }
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             let ran = text.split_whitespace().next();
             nanoseconds += ran.and_then(|ran| ran.parse().ok()).unwrap_or(0.0);
         }

@@ -48,10 +48,10 @@ struct Case {
     stand: usize,
     spread: usize,
     script: PathBuf,
-    /// CPU per request in µs, one a round: all of it, and without what the
-    /// gateway uses when idle.
+    /// CPU per request in µs, one a round: of the whole process, probes and all,
+    /// and of the threads that serve requests.
     all: Vec<f64>,
-    own: Vec<f64>,
+    workers: Vec<f64>,
 }
 
 /// What changes of one endpoint cost.
@@ -145,7 +145,7 @@ fn cases(folder: &Path, count: usize, pinned: bool) -> Result<Vec<Case>> {
             spread,
             script: script(folder, of, spread, pinned)?,
             all: Vec::new(),
-            own: Vec::new(),
+            workers: Vec::new(),
         })
     };
     let many = [1, SOME, count].map(|spread| case(2, count, spread));
@@ -158,12 +158,12 @@ fn round(stands: &[Stand], cases: &mut [Case], seconds: u32) -> Result<()> {
         let stand = stands.get(case.stand).context("no such gateway")?;
         // Warm: connections to the upstream, plugin instances, caches.
         stand.running.load(&case.script, CONNECTIONS, 2)?;
-        let (begun, before) = (Instant::now(), stand.running.cpu());
+        let cpu = || anyhow::Ok((stand.running.cpu(), stand.running.cpu_of_workers()?));
+        let before = cpu()?;
         let requests = stand.running.load(&case.script, CONNECTIONS, seconds)?;
-        let used = stand.running.cpu() - before;
-        let idle = stand.idle * begun.elapsed().as_secs_f64();
-        case.all.push(used * 1e6 / requests);
-        case.own.push((used - idle) * 1e6 / requests);
+        let after = cpu()?;
+        case.all.push((after.0 - before.0) * 1e6 / requests);
+        case.workers.push((after.1 - before.1) * 1e6 / requests);
     }
     Ok(())
 }
@@ -228,7 +228,7 @@ fn start_table(stands: &[Stand]) -> String {
 }
 
 fn load_table(stands: &[Stand], loads: &[(&str, Vec<Case>)]) -> String {
-    let mut text = "| asked | endpoints | with load | CPU µs/request | ÷ one endpoint | without what it uses idle | ÷ one endpoint |\n\
+    let mut text = "| asked | endpoints | with load | CPU µs/request | ÷ one endpoint | of it, workers | ÷ one endpoint |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         .to_owned();
     for (kind, cases) in loads {
@@ -245,8 +245,8 @@ fn load_table(stands: &[Stand], loads: &[(&str, Vec<Case>)]) -> String {
                 case.spread,
                 median(case.all.iter().copied()),
                 ratio(|case| &case.all),
-                median(case.own.iter().copied()),
-                ratio(|case| &case.own),
+                median(case.workers.iter().copied()),
+                ratio(|case| &case.workers),
             );
         }
     }
