@@ -32,6 +32,7 @@ mod tally;
 
 pub use crate::breaker::Outcome;
 pub use figures::Figures;
+pub use roster::Again;
 pub use slot::Slot;
 
 use figures::Recent;
@@ -409,11 +410,12 @@ impl Fleet {
         self.woken.notified().await;
     }
 
-    /// A slot on a replica that is not `not`; in arrival order where one has to
-    /// wait. With a free slot there is no await and no allocation.
+    /// A slot; in arrival order where one has to wait. With a free slot there is
+    /// no await and no allocation.
     ///
-    /// Naming a `not` is trying once more: it is charged to the version's retry
-    /// budget (a tenth of its exchanges), and waits at the end of the queue.
+    /// Trying once more is charged to the version's retry budget (a tenth of its
+    /// exchanges), gets another replica than the first try, and waits at the end
+    /// of the queue, with the first try no longer than one wait may be.
     /// Cancel-safe: dropped, it has left the queue, and a slot that was handed
     /// over meanwhile goes to the next.
     ///
@@ -423,20 +425,26 @@ impl Fleet {
     /// be in vain; [`Fault::NoReplica`] where none is ready and none is being
     /// started, or the wait for one ended; the same where a second try has no
     /// other replica or no budget.
-    pub async fn slot(self: &Arc<Self>, not: Option<&ReplicaId>) -> Result<Slot, Fault> {
-        match self.ask(not)? {
+    pub async fn slot(self: &Arc<Self>, again: Option<Again<&ReplicaId>>) -> Result<Slot, Fault> {
+        match self.ask(again)? {
             Ok(slot) => Ok(slot),
             Err(wait) => wait.end().await,
         }
     }
 
-    fn ask(self: &Arc<Self>, not: Option<&ReplicaId>) -> Result<Result<Slot, Wait>, Fault> {
+    fn ask(
+        self: &Arc<Self>,
+        again: Option<Again<&ReplicaId>>,
+    ) -> Result<Result<Slot, Wait>, Fault> {
         let now = now();
         let mut state = self.state.lock();
-        state.arrived += u64::from(not.is_none());
-        let not = not.map(|id| state.known(id).map_or(GONE, |known| known.replica.key));
+        state.arrived += u64::from(again.is_none());
+        let again = again.map(|Again { not, waited }| {
+            let known = state.known(not);
+            Again::after(known.map_or(GONE, |known| known.replica.key), waited)
+        });
         let mut receiver = None;
-        let (asked, handed) = state.roster.ask(now, not, || {
+        let (asked, handed) = state.roster.ask(now, again, || {
             let (sender, its) = tokio::sync::oneshot::channel();
             receiver = Some(its);
             sender

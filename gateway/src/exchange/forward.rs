@@ -19,7 +19,8 @@ use super::ledger::Ledger;
 use super::mirror;
 use super::tunnel::Asked;
 use crate::fault::Fault;
-use crate::fleet::{Outcome, Replica, Slot};
+use crate::fleet::{Again, Outcome, Replica, Slot};
+use crate::id::ReplicaId;
 use crate::resource::CallerGone;
 use crate::table::VersionEntry;
 use crate::upstream::{Link, Peer, Pool, Response, UploadFault, Uploading, UpstreamError};
@@ -130,7 +131,7 @@ pub(super) async fn proceed(
     if let Some(plan) = &mut copies {
         plan.keep_head(&head);
     }
-    let first = slot.replica().id.clone();
+    let (first, waited) = (slot.replica().id.clone(), slot.waited());
     let sent = match send(ledger, &outbound, slot, head).await {
         Ok(sent) => sent,
         Err(Failed { fault, again: None }) => return Err(fault),
@@ -139,7 +140,8 @@ pub(super) async fn proceed(
             again: Some(head),
         }) => {
             tracing::debug!(replica = %first, %fault, "once more");
-            let Ok(slot) = take_slot(ledger, &version, Some(&first)).await else {
+            let again = Again::after(&first, waited);
+            let Ok(slot) = take_slot(ledger, &version, Some(again)).await else {
                 return Err(fault);
             };
             let last = send(ledger, &outbound, slot, *head).await;
@@ -165,7 +167,7 @@ pub(super) async fn proceed(
 async fn take_slot(
     ledger: &mut Ledger,
     version: &VersionEntry,
-    not: Option<&crate::id::ReplicaId>,
+    again: Option<Again<&ReplicaId>>,
 ) -> Result<Slot, Fault> {
     // Kept there while it waits: the caller may go away.
     let asked = Instant::now();
@@ -174,7 +176,7 @@ async fn take_slot(
     let worker = ledger.worker();
     let result = tokio::select! {
         biased;
-        result = version.fleet.slot(not) => result,
+        result = version.fleet.slot(again) => result,
         () = worker.shared.tasks.over() => Err(Fault::Draining),
     };
     drop(waiting);

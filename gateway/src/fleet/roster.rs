@@ -14,7 +14,7 @@ use crate::queue::{self, Pace, Queue, Ticket};
 
 mod members;
 
-pub use super::seat::{Asked, Handed, Refusal, Rules, Seat, Sums};
+pub use super::seat::{Again, Asked, Handed, Refusal, Rules, Seat, Sums};
 
 /// The key of a replica that is gone: one who had it tries once more like any
 /// other, and every replica will do.
@@ -141,16 +141,17 @@ impl<W> Roster<W> {
         self.members.get(key as usize).and_then(Option::as_ref)
     }
 
-    /// Asks for a slot on a replica that is not `not`. One who names a `not`
-    /// tries once more and is charged to the retry budget. `who` is made where
-    /// it has to wait.
+    /// Asks for a slot. One who tries once more is charged to the retry budget,
+    /// gets another replica, and waits only for what is left of one wait. `who`
+    /// is made where it has to wait.
     pub fn ask(
         &mut self,
         now: Instant,
-        not: Option<u32>,
+        again: Option<Again<u32>>,
         who: impl FnOnce() -> W,
     ) -> (Asked, Vec<Handed<W>>) {
         let handed = self.settle(now);
+        let not = again.map(|again| again.not);
         if not.is_none() {
             self.budget.earn();
         } else if (self.others(not) == 0 && self.starting == 0) || !self.budget.spend() {
@@ -158,7 +159,7 @@ impl<W> Roster<W> {
         }
         let asked = match self.pick(now, not) {
             Some(key) => Asked::Seat(self.charge(now, key)),
-            None => self.wait(now, not, who),
+            None => self.wait(now, again, who),
         };
         (asked, handed)
     }
@@ -180,7 +181,7 @@ impl<W> Roster<W> {
         self.sums.ready - u32::from(excluded)
     }
 
-    fn wait(&mut self, now: Instant, not: Option<u32>, who: impl FnOnce() -> W) -> Asked {
+    fn wait(&mut self, now: Instant, again: Option<Again<u32>>, who: impl FnOnce() -> W) -> Asked {
         if !self.can_answer() {
             return Asked::Refused(Refusal::NoReplica);
         }
@@ -190,12 +191,17 @@ impl<W> Roster<W> {
             Some(cold) if starts => cold.max(self.rules.max_queue_wait),
             _ => self.rules.max_queue_wait,
         };
+        let waited = again.map_or(Duration::ZERO, |again| again.waited);
+        let patience = patience.saturating_sub(waited);
         let least = self.wait_at_least(queued);
         let full = queued >= self.rules.queue_capacity;
         if full || patience.is_zero() || least > patience {
             return self.overloaded(now, queued, Some(least));
         }
-        let waiter = Waiter { not, who: who() };
+        let waiter = Waiter {
+            not: again.map(|again| again.not),
+            who: who(),
+        };
         let until = now + patience;
         match self
             .queue

@@ -27,6 +27,23 @@ pub struct Rules {
     pub replicas_max: u32,
 }
 
+/// A try after one that failed; `R` names a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again<R> {
+    /// The replica of that one; another is asked.
+    pub not: R,
+    /// How long that one waited: so much less may this one.
+    pub waited: Duration,
+}
+
+impl<R> Again<R> {
+    /// After a try on `not` that had waited so long for its slot.
+    #[must_use]
+    pub const fn after(not: R, waited: Duration) -> Self {
+        Self { not, waited }
+    }
+}
+
 /// A slot of a replica, held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seat {

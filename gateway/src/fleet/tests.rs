@@ -8,6 +8,7 @@ use tokio::time::{advance, sleep};
 use super::*;
 use crate::breaker;
 
+mod again;
 mod figures;
 mod spare;
 mod stress;
@@ -52,6 +53,11 @@ fn take(fleet: &Arc<Fleet>) -> Slot {
         .now_or_never()
         .expect("no wait")
         .expect("a slot")
+}
+
+/// After a try that had its slot at once.
+fn again(not: &ReplicaId) -> Option<Again<&ReplicaId>> {
+    Some(Again::after(not, Duration::ZERO))
 }
 
 #[track_caller]
@@ -287,56 +293,6 @@ async fn slots_of_a_replica_that_was_removed_are_worth_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_more_takes_another_replica_or_none() {
-    let (fleet, _) = fleet_of(settings(4, 10, 500), 2);
-    for _ in 0..3 {
-        let slot = fleet.slot(Some(&id(1))).now_or_never().unwrap().unwrap();
-        assert_eq!(slot.replica().id, id(2));
-    }
-    // Three is what a fresh version may spend.
-    assert!(matches!(
-        fleet.slot(Some(&id(1))).now_or_never(),
-        Some(Err(Fault::NoReplica { .. }))
-    ));
-    for _ in 0..10 {
-        drop(take(&fleet));
-    }
-    assert!(matches!(
-        fleet.slot(Some(&id(1))).now_or_never(),
-        Some(Ok(_))
-    ));
-    fleet.set_ready(&id(2), false);
-    for _ in 0..10 {
-        drop(take(&fleet));
-    }
-    let alone = fleet.slot(Some(&id(1))).now_or_never();
-    assert!(matches!(alone, Some(Err(Fault::NoReplica { .. }))));
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_who_must_not_have_the_free_replica_does_not_hold_up_others() {
-    let (fleet, _) = fleet_of(settings(1, 10, 500), 2);
-    let (one, two) = (take(&fleet), take(&fleet));
-    let (first, second) = (one.replica().id.clone(), two.replica().id.clone());
-    let mut picky = std::pin::pin!(fleet.slot(Some(&first)));
-    assert!(picky.as_mut().now_or_never().is_none());
-    let mut easy = std::pin::pin!(fleet.slot(None));
-    assert!(easy.as_mut().now_or_never().is_none());
-    drop(one);
-    assert_eq!(easy.now_or_never().unwrap().unwrap().replica().id, first);
-    drop(two);
-    assert_eq!(picky.now_or_never().unwrap().unwrap().replica().id, second);
-}
-
-#[tokio::test(start_paused = true)]
-async fn trying_once_more_is_charged_though_the_first_replica_is_gone() {
-    let (fleet, _) = fleet_of(settings(1, 10, 500), 1);
-    let again = || fleet.slot(Some(&id(7))).now_or_never().unwrap();
-    let served = (0..100).filter(|_| again().is_ok()).count();
-    assert!((1..10).contains(&served), "{served}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_version_that_is_only_starting_has_no_share_but_can_be_waited_for() {
     let (fleet, _) = fleet_of(settings(1, 10, 500), 0);
     fleet.set_starting(1);
@@ -378,7 +334,7 @@ async fn a_hundred_callers_of_an_empty_version_wake_it_once() {
 async fn a_failing_replica_is_ejected_and_tried_again_later() {
     let (fleet, _) = fleet_of(settings(8, 10, 500), 2);
     for _ in 0..3 {
-        let slot = fleet.slot(Some(&id(2))).now_or_never().unwrap().unwrap();
+        let slot = fleet.slot(again(&id(2))).now_or_never().unwrap().unwrap();
         slot.outcome(Outcome::TransportError);
     }
     assert_eq!(fleet.counts().ejected, 1);

@@ -125,7 +125,8 @@ impl World {
     fn ask(&mut self, not: Option<u32>) -> Vec<Handed<u64>> {
         self.asked += 1;
         let who = self.asked;
-        let (asked, handed) = self.roster.ask(self.now, not, || who);
+        let again = not.map(|not| Again::after(not, Duration::ZERO));
+        let (asked, handed) = self.roster.ask(self.now, again, || who);
         match asked {
             Asked::Seat(seat) => {
                 assert_ne!(Some(seat.key), not);
