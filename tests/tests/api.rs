@@ -6,7 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -50,16 +50,11 @@ fn schemathesis_finds_no_break_of_the_document() {
     assert!(seen.contains("all good"), "{seen}");
 }
 
-#[test]
-fn a_rollout_with_curl_alone_fails_no_request() {
-    let (old, new) = (Replica::start("blue"), Replica::start("green"));
-    let gateway = Gateway::start(&yaml::open("other", &[yaml::version("blue", &[&old], "")]));
-    let script = root().join("docs/rollout.sh");
-    let text = std::fs::read_to_string(&script).unwrap();
-    assert!(text.lines().count() <= 60, "it is to be read at one sight");
+/// `docs/rollout.sh` at work; its endpoint `flowers` is there.
+fn rollout(gateway: &Gateway, old: &Replica, new: &Replica) -> Child {
     let mut rollout = Command::new("sh");
     rollout
-        .arg(&script)
+        .arg(root().join("docs/rollout.sh"))
         .arg(gateway.state())
         .args([
             "flowers",
@@ -74,6 +69,17 @@ fn a_rollout_with_curl_alone_fails_no_request() {
         let (status, shown) = gateway.admin("GET", "/v1/endpoints/flowers", b"");
         (status == 200 && shown["status"]["state"] == "Healthy").then_some(())
     });
+    running
+}
+
+#[test]
+fn a_rollout_with_curl_alone_fails_no_request() {
+    let (old, new) = (Replica::start("blue"), Replica::start("green"));
+    let gateway = Gateway::start(&yaml::open("other", &[yaml::version("blue", &[&old], "")]));
+    let script = root().join("docs/rollout.sh");
+    let text = std::fs::read_to_string(&script).unwrap();
+    assert!(text.lines().count() <= 60, "it is to be read at one sight");
+    let running = rollout(&gateway, &old, &new);
     let bearer = gateway.bearer("flowers");
     let load = Load::start(
         gateway.address("http"),
@@ -119,23 +125,7 @@ fn a_rollout_of_a_model_that_fails_ends_at_its_copies() {
     let (old, new) = (Replica::start("blue"), Replica::start("green"));
     new.behave("status=500");
     let gateway = Gateway::start(&yaml::open("other", &[yaml::version("blue", &[&old], "")]));
-    let mut rollout = Command::new("sh");
-    rollout
-        .arg(root().join("docs/rollout.sh"))
-        .arg(gateway.state())
-        .args([
-            "flowers",
-            &old.address.to_string(),
-            &new.address.to_string(),
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let running = rollout.spawn().unwrap();
-    until("the endpoint is there", Duration::from_secs(30), || {
-        let (status, shown) = gateway.admin("GET", "/v1/endpoints/flowers", b"");
-        (status == 200 && shown["status"]["state"] == "Healthy").then_some(())
-    });
+    let running = rollout(&gateway, &old, &new);
     let bearer = gateway.bearer("flowers");
     let headers = [("authorization", bearer.as_str())];
     let target = "/api/v1/service/flowers/score";
