@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::gateway::{binary, run_json};
 use super::load;
-use super::proxy::{PROXY_CORE, START, pinned, rows};
+use super::proxy::{PLACES, PROXY_CORE, START, pinned, rows};
 
 /// Between looks whether every version is ready: a look counts all endpoints.
 const LOOK: Duration = Duration::from_millis(500);
@@ -61,7 +61,10 @@ pub(super) fn endpoint(number: usize) -> String {
 
 fn resource(number: usize, upstream: &str) -> String {
     let name = endpoint(number);
-    let replica = format!("maxConcurrentRequests: 256, static: {{ addresses: [\"{upstream}\"] }}");
+    // The same server at one of its addresses.
+    let port = upstream.rsplit(':').next().unwrap_or_default();
+    let address = format!("127.0.0.{}:{port}", 1 + number % PLACES);
+    let replica = format!("maxConcurrentRequests: 256, static: {{ addresses: [\"{address}\"] }}");
     format!(
         "---\napiVersion: tidegate.dev/v1alpha1\nkind: Endpoint\nmetadata: {{ name: {name} }}\nspec:\n  \
          auth: {{ mode: none }}\n  versions:\n    - {{ name: one, traffic: 100, {replica} }}\n    \

@@ -264,11 +264,18 @@ fn start_nginx(folder: &Path, core: &str, name: &str, http: &str) -> Result<Chil
     )
 }
 
+/// Addresses of the upstream: thousands of probes of one address would leave so many
+/// closed connections that finding a free port is what they cost.
+pub(super) const PLACES: usize = 200;
+
 pub(super) fn upstream(folder: &Path) -> Result<Proxy> {
     let port = free_port()?;
     let body = rows("predictions");
+    let listen: String = (1..=PLACES)
+        .map(|place| format!("    listen 127.0.0.{place}:{port} backlog=4096;\n"))
+        .collect();
     let http = format!(
-        "  server {{\n    listen 127.0.0.1:{port} backlog=4096;\n    default_type application/json;\n    \
+        "  server {{\n{listen}    default_type application/json;\n    \
          location / {{ return 200 '{body}'; }}\n  }}\n"
     );
     let child = start_nginx(folder, OTHER_CORE, UPSTREAM, &http)?;
