@@ -15,8 +15,8 @@ use super::answer::{Refusal, json, whole};
 use super::body::{self, Body};
 use super::handlers::Call;
 use super::routes::Action;
+use crate::reconcile::Manner;
 use crate::reconcile::status::Written;
-use crate::reconcile::{ControlError, Manner};
 use crate::resource::{self, Problem};
 
 /// What a rollback of an endpoint takes.
@@ -31,12 +31,6 @@ pub(super) struct To {
 /// Does what a row does.
 pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Response<Body>, Refusal> {
     let manner = manner(&call)?;
-    let there = if call.version.is_empty() {
-        api.control.endpoint(&call.name).is_ok()
-    } else {
-        api.control.version(&call.name, &call.version).is_ok()
-    };
-    must_be_there(&call, there)?;
     let written = write(api, action, &call, manner).await;
     match written.map_err(|refusal| placed(api, action, &call, refusal))? {
         Some(mut written) => {
@@ -54,19 +48,6 @@ pub(super) fn manner(call: &Call) -> Result<Manner, Refusal> {
         expected: expected(&call.head.headers)?,
         dry_run: call.query.flag("dryRun")?,
     })
-}
-
-/// `If-Match: *` is for what is there (RFC 9110 §13.1.1).
-fn must_be_there(call: &Call, there: bool) -> Result<(), Refusal> {
-    let any = call
-        .head
-        .headers
-        .get(IF_MATCH)
-        .is_some_and(|one| one == "*");
-    if any && !there {
-        return Err(ControlError::Stale("If-Match: * is for what is there".to_owned()).into());
-    }
-    Ok(())
 }
 
 /// None where it was taken away.
@@ -169,7 +150,6 @@ pub(super) async fn act_on_plugin(
     let control = &api.control;
     let name = call.name.as_str();
     let manner = manner(&call)?;
-    must_be_there(&call, control.plugin(name).is_ok())?;
     if action == Action::DeletePlugin {
         control.delete_plugin(name, manner).await?;
         return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
