@@ -315,9 +315,7 @@ impl Control {
                 told = true;
                 let names: Vec<&str> = left.iter().map(|one| one.spec.name.as_str()).collect();
                 let names = names.join(", ");
-                tracing::info!(
-                    "sockets that were handed over wait for versions that start: {names}"
-                );
+                tracing::info!("versions that start are waited for: {names}");
             }
             tokio::time::sleep(SETTLE_LOOK).await;
         }

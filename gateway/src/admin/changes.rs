@@ -241,20 +241,21 @@ fn only_local(api: &Api, names: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The revision that `If-Match` or `If-None-Match: *` asks for.
+/// The revision that `If-Match` or `If-None-Match: *` asks for; both are read,
+/// so that a malformed one is never hidden by the other.
 fn expected(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let revision = headers.get(IF_MATCH).map(if_match).transpose()?.flatten();
     match headers.get(IF_NONE_MATCH) {
-        Some(value) if value == "*" => return Ok(Some(0)),
-        Some(value) => {
-            return Err(Refusal::malformed(format!(
-                "If-None-Match: {value:?} is not *, which is all it can be here"
-            )));
-        }
-        None => {}
+        Some(value) if value == "*" => Ok(Some(0)),
+        Some(value) => Err(Refusal::malformed(format!(
+            "If-None-Match: {value:?} is not *, which is all it can be here"
+        ))),
+        None => Ok(revision),
     }
-    let Some(given) = headers.get(IF_MATCH) else {
-        return Ok(None);
-    };
+}
+
+/// The revision of an `If-Match`; none is any.
+fn if_match(given: &HeaderValue) -> Result<Option<u64>, Refusal> {
     let text = given.to_str().unwrap_or_default().trim();
     let number = text
         .strip_prefix('"')
@@ -288,5 +289,13 @@ mod tests {
         check("if-none-match", "*", Ok(Some(0)));
         check("if-none-match", "\"3\"", Err(()));
         check("x-other", "1", Ok(None));
+    }
+
+    #[test]
+    fn a_malformed_condition_is_not_hidden_by_another() {
+        let mut headers = HeaderMap::new();
+        headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        headers.insert(IF_MATCH, HeaderValue::from_static("r.5a"));
+        assert!(expected(&headers).is_err());
     }
 }
