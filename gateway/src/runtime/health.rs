@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+use twox_hash::XxHash3_64;
+
+use crate::id::ReplicaId;
+use crate::name::Name;
 use crate::resource::Probe;
 
 /// Between probes until the first success (SEMANTICS §4, ours).
@@ -17,6 +21,21 @@ pub(super) struct Health {
     succeeded: bool,
     /// Outcomes in a row that speak against what it is now.
     row: u32,
+    /// Until the first full period.
+    phase: Option<Phase>,
+}
+
+/// When in the period a replica is probed: replicas that became ready together,
+/// as after a start, are not all probed in one moment ever after.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Phase(f64);
+
+impl Phase {
+    /// Of the replica `id` of `endpoint`: always the same.
+    pub(super) fn new(endpoint: &Name, id: &ReplicaId) -> Self {
+        let text = format!("{endpoint}/{id}");
+        Self(XxHash3_64::oneshot(text.as_bytes()) as f64 / u64::MAX as f64)
+    }
 }
 
 /// A replica became what it was not.
@@ -30,20 +49,22 @@ pub(super) enum Change {
 
 impl Health {
     /// Of a replica that was not probed yet: not ready.
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(phase: Phase) -> Self {
         Self {
             ready: false,
             succeeded: false,
             row: 0,
+            phase: Some(phase),
         }
     }
 
     /// Of a replica that counts as well until its probes say otherwise: for liveness.
-    pub(super) const fn alive() -> Self {
+    pub(super) const fn alive(phase: Phase) -> Self {
         Self {
             ready: true,
             succeeded: true,
             row: 0,
+            phase: Some(phase),
         }
     }
 
@@ -73,13 +94,19 @@ impl Health {
         Some(change)
     }
 
-    /// From the start of one probe to the start of the next.
-    pub(super) fn period(&self, probe: &Probe) -> Duration {
-        if self.succeeded {
-            probe.period
-        } else {
-            PERIOD_UNTIL_FIRST.min(probe.period)
+    /// From the start of the probe that was judged to the start of the next. Once
+    /// shorter than the period, by the replica's phase, after a probe that said
+    /// nothing against what the replica is.
+    pub(super) fn until_next(&mut self, probe: &Probe) -> Duration {
+        if !self.succeeded {
+            return PERIOD_UNTIL_FIRST.min(probe.period);
         }
+        if self.row == 0
+            && let Some(Phase(share)) = self.phase.take()
+        {
+            return probe.period.mul_f64(share);
+        }
+        probe.period
     }
 }
 
@@ -102,7 +129,7 @@ mod tests {
     #[track_caller]
     fn check(success: u32, failure: u32, outcomes: &str, states: &str) {
         let probe = probe(success, failure);
-        let mut health = Health::new();
+        let mut health = Health::new(Phase(0.25));
         let seen: String = outcomes
             .chars()
             .map(|outcome| {
@@ -125,16 +152,42 @@ mod tests {
     #[test]
     fn probes_are_close_until_the_first_success() {
         let probe = probe(1, 3);
-        let mut health = Health::new();
-        assert_eq!(health.period(&probe), Duration::from_millis(100));
+        let mut health = Health::new(Phase(0.25));
+        assert_eq!(health.until_next(&probe), Duration::from_millis(100));
         health.judge(&probe, false);
-        assert_eq!(health.period(&probe), Duration::from_millis(100));
+        assert_eq!(health.until_next(&probe), Duration::from_millis(100));
         health.judge(&probe, true);
-        assert_eq!(health.period(&probe), probe.period);
+        assert_eq!(health.until_next(&probe), probe.period.mul_f64(0.25));
         for _ in 0..3 {
+            assert_eq!(health.until_next(&probe), probe.period);
             health.judge(&probe, false);
         }
         assert!(!health.ready());
-        assert_eq!(health.period(&probe), probe.period);
+        assert_eq!(health.until_next(&probe), probe.period);
+    }
+
+    #[test]
+    fn the_phase_shortens_no_row_of_failures() {
+        let probe = probe(1, 3);
+        let mut health = Health::alive(Phase(0.25));
+        for _ in 0..2 {
+            health.judge(&probe, false);
+            assert_eq!(health.until_next(&probe), probe.period);
+        }
+        health.judge(&probe, true);
+        assert_eq!(health.until_next(&probe), probe.period.mul_f64(0.25));
+        assert_eq!(health.until_next(&probe), probe.period);
+    }
+
+    #[test]
+    fn replicas_are_spread_over_the_period() {
+        let mut tenths = [0; 10];
+        for number in 0..10_000 {
+            let endpoint = Name::parse(&format!("model-{number}")).unwrap();
+            let id = ReplicaId::new(&Name::parse("blue").unwrap(), 1);
+            let Phase(share) = Phase::new(&endpoint, &id);
+            tenths[((share * 10.0) as usize).min(9)] += 1;
+        }
+        assert!(tenths.iter().all(|n| (900..1100).contains(n)), "{tenths:?}");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::health::{Change, Health};
+use super::health::{Change, Health, Phase};
 use super::{Place, ReplicaEvent};
 use crate::breaker::{Conduct, Word};
 use crate::resource::Runtime;
@@ -43,7 +43,7 @@ pub(super) async fn watch(
     since: &mut ReadySince,
 ) {
     let probe = &place.spec.version.readiness;
-    let mut health = Health::new();
+    let mut health = Health::new(Phase::new(&place.spec.endpoint, &place.id));
     let mut news = News::default();
     let mut requests = Requests::default();
     tokio::time::sleep(probe.initial_delay).await;
@@ -65,7 +65,7 @@ pub(super) async fn watch(
                 news.tell(place, change, outcome).await;
             }
         }
-        tokio::time::sleep_until(started + health.period(probe)).await;
+        tokio::time::sleep_until(started + health.until_next(probe)).await;
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn dead(place: &Place, address: SocketAddr) -> String {
     let Some(probe) = &place.spec.version.liveness else {
         return std::future::pending().await;
     };
-    let mut health = Health::alive();
+    let mut health = Health::alive(Phase::new(&place.spec.endpoint, &place.id));
     let mut requests = Requests::default();
     tokio::time::sleep(probe.initial_delay).await;
     loop {
@@ -98,7 +98,7 @@ pub(super) async fn dead(place: &Place, address: SocketAddr) -> String {
             let times = probe.failure_threshold;
             return format!("failed its liveness probe {times} times: {error}");
         }
-        tokio::time::sleep_until(started + probe.period).await;
+        tokio::time::sleep_until(started + health.until_next(probe)).await;
     }
 }
 

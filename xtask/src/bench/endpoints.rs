@@ -19,8 +19,11 @@ use crate::setup::{self, Package};
 
 /// Connections of the load.
 const CONNECTIONS: u32 = 16;
-/// Each load is measured this often, all of them in turn.
-const ROUNDS: usize = 5;
+/// One endpoint alone and one of many are measured this often, in turn.
+const PAIRS: usize = 9;
+/// Loads that are spread over endpoints are measured this often. After the pairs:
+/// what they leave behind (connections, instances) would be part of those.
+const ROUNDS: usize = 3;
 /// Rounds of changes; each changes [`CHANGES`] endpoints of either gateway.
 const CHANGE_ROUNDS: usize = 15;
 const CHANGES: usize = 10;
@@ -48,8 +51,8 @@ struct Case {
     stand: usize,
     spread: usize,
     script: PathBuf,
-    /// CPU per request in µs, one a round: of the whole process, probes and all,
-    /// and of the threads that serve requests.
+    /// CPU per request in µs, one a round: of the whole process without what it
+    /// uses when idle, and of the threads that serve requests.
     all: Vec<f64>,
     workers: Vec<f64>,
 }
@@ -92,8 +95,15 @@ pub(super) fn endpoints(count: usize, seconds: u32) -> Result<()> {
     }
     let mut loads = Vec::new();
     for (kind, pinned) in [("no plugin", true), ("`weighted-split`", false)] {
-        let mut cases = cases(&folder, count, pinned)?;
+        let mut cases = cases(&folder, count, pinned, &[1])?;
         steps.step(&format!("requests, {kind}"), || {
+            (0..PAIRS).try_for_each(|_| round(&stands, &mut cases, seconds))
+        })?;
+        loads.push((kind, cases));
+    }
+    for (kind, pinned) in [("no plugin", true), ("`weighted-split`", false)] {
+        let mut cases = cases(&folder, count, pinned, &[SOME, count])?;
+        steps.step(&format!("requests to many, {kind}"), || {
             (0..ROUNDS).try_for_each(|_| round(&stands, &mut cases, seconds))
         })?;
         loads.push((kind, cases));
@@ -137,8 +147,8 @@ fn stand(crowd: Crowd) -> Result<Stand> {
     })
 }
 
-/// One endpoint alone; of many one, some, and all.
-fn cases(folder: &Path, count: usize, pinned: bool) -> Result<Vec<Case>> {
+/// One endpoint alone, and loads that are spread over so many of many.
+fn cases(folder: &Path, count: usize, pinned: bool, spread: &[usize]) -> Result<Vec<Case>> {
     let case = |stand, of, spread| {
         Ok(Case {
             stand,
@@ -148,7 +158,7 @@ fn cases(folder: &Path, count: usize, pinned: bool) -> Result<Vec<Case>> {
             workers: Vec::new(),
         })
     };
-    let many = [1, SOME, count].map(|spread| case(2, count, spread));
+    let many = spread.iter().map(|spread| case(2, count, *spread));
     std::iter::once(case(0, 1, 1)).chain(many).collect()
 }
 
@@ -159,10 +169,11 @@ fn round(stands: &[Stand], cases: &mut [Case], seconds: u32) -> Result<()> {
         // Warm: connections to the upstream, plugin instances, caches.
         stand.running.load(&case.script, CONNECTIONS, 2)?;
         let cpu = || anyhow::Ok((stand.running.cpu(), stand.running.cpu_of_workers()?));
-        let before = cpu()?;
+        let (begun, before) = (Instant::now(), cpu()?);
         let requests = stand.running.load(&case.script, CONNECTIONS, seconds)?;
         let after = cpu()?;
-        case.all.push((after.0 - before.0) * 1e6 / requests);
+        let idle = stand.idle * begun.elapsed().as_secs_f64();
+        case.all.push((after.0 - before.0 - idle) * 1e6 / requests);
         case.workers.push((after.1 - before.1) * 1e6 / requests);
     }
     Ok(())
@@ -228,7 +239,7 @@ fn start_table(stands: &[Stand]) -> String {
 }
 
 fn load_table(stands: &[Stand], loads: &[(&str, Vec<Case>)]) -> String {
-    let mut text = "| asked | endpoints | with load | CPU µs/request | ÷ one endpoint | of it, workers | ÷ one endpoint |\n\
+    let mut text = "| asked | endpoints | with load | CPU µs/request, without idle | ÷ one endpoint | of it, workers | ÷ one endpoint |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         .to_owned();
     for (kind, cases) in loads {
