@@ -129,49 +129,23 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
     use bytes::Bytes;
-    use http::{HeaderMap, Method};
 
     use super::*;
-    use crate::policy::{CollectedBody, KeptFacts, Outcome};
+    use crate::policy::CollectedBody;
+    use crate::policy::tests::exchange;
 
     fn collected(body: usize) -> Collected {
-        let iris = Name::parse("iris").unwrap();
+        let body = CollectedBody {
+            data: Bytes::from(vec![0; body]),
+            complete: true,
+        };
         Collected {
             collect: Arc::new([]),
             asked: 0,
             exchange: CollectedExchange {
-                request: KeptFacts {
-                    id: "r".to_owned(),
-                    method: Method::POST,
-                    path: "/score".to_owned(),
-                    query: None,
-                    authority: "h".to_owned(),
-                    client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                    endpoint: iris,
-                    content_length: None,
-                    headers: HeaderMap::new(),
-                    attributes: Vec::new(),
-                },
-                caller: None,
-                version: Name::parse("blue").unwrap(),
-                started_ms: 0,
-                first_byte_us: None,
-                total_us: 0,
-                status: 200,
-                outcome: Outcome::Answered,
-                fault_code: None,
-                request_bytes: 0,
-                response_bytes: 0,
-                response_headers: HeaderMap::new(),
-                request_body: Some(CollectedBody {
-                    data: Bytes::from(vec![0; body]),
-                    complete: true,
-                }),
-                response_body: None,
-                tags: Vec::new(),
+                request_body: Some(body),
+                ..exchange()
             },
         }
     }

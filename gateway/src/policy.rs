@@ -380,4 +380,4 @@ pub struct BindingSpec {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

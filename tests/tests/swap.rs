@@ -96,6 +96,14 @@ fn fifty_swaps_under_load_fail_no_request() {
     assert!(gateway.stop().success());
 }
 
+#[track_caller]
+fn serves_who_has_the_key(gateway: &Gateway) {
+    let bearer = gateway.bearer("iris");
+    gateway.healthy("iris");
+    let answer = gateway.score("iris", "", &[("authorization", &bearer)]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
 #[test]
 fn what_is_active_survives_a_restart() {
     let (blue, green) = (Replica::start("blue"), Replica::start("green"));
@@ -105,14 +113,7 @@ fn what_is_active_survives_a_restart() {
     gateway.start_again();
     let (_, plugin) = gateway.admin("GET", "/v1/plugins/key-auth", b"");
     assert_eq!(plugin["status"]["activeDigest"], digest.as_str());
-    let bearer = gateway.bearer("iris");
-    gateway.healthy("iris");
-    assert_eq!(
-        gateway
-            .score("iris", "", &[("authorization", &bearer)])
-            .status,
-        200
-    );
+    serves_who_has_the_key(&gateway);
 }
 
 #[test]
@@ -141,14 +142,7 @@ fn a_refused_candidate_changes_nothing_and_says_why() {
         before["status"]["activeDigest"],
         after["status"]["activeDigest"]
     );
-    let bearer = gateway.bearer("iris");
-    gateway.healthy("iris");
-    assert_eq!(
-        gateway
-            .score("iris", "", &[("authorization", &bearer)])
-            .status,
-        200
-    );
+    serves_who_has_the_key(&gateway);
 }
 
 #[test]

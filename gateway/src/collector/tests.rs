@@ -1,41 +1,8 @@
-use std::net::{IpAddr, Ipv4Addr};
-
 use bytes::Bytes;
-use http::{HeaderMap, Method};
 
 use super::*;
-use crate::policy::{Designation, KeptFacts};
-
-fn exchange() -> CollectedExchange {
-    CollectedExchange {
-        request: KeptFacts {
-            id: "r".to_owned(),
-            method: Method::POST,
-            path: "/score".to_owned(),
-            query: None,
-            authority: "h".to_owned(),
-            client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            endpoint: Name::parse("iris").unwrap(),
-            content_length: None,
-            headers: HeaderMap::new(),
-            attributes: Vec::new(),
-        },
-        caller: None,
-        version: Name::parse("blue").unwrap(),
-        started_ms: 0,
-        first_byte_us: None,
-        total_us: 0,
-        status: 200,
-        outcome: Outcome::Answered,
-        fault_code: None,
-        request_bytes: 0,
-        response_bytes: 0,
-        response_headers: HeaderMap::new(),
-        request_body: None,
-        response_body: None,
-        tags: Vec::new(),
-    }
-}
+use crate::policy::Designation;
+use crate::policy::tests::exchange;
 
 /// One exchange, and an entry of each of these exchanges.
 fn kept(of: &[Option<usize>]) -> Kept {

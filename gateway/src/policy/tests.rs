@@ -18,6 +18,39 @@ mod pools;
 mod refusals;
 mod wasm;
 
+/// An exchange as a collect policy is shown it: a POST without bodies of `blue`
+/// of `iris`, answered at once.
+pub(crate) fn exchange() -> CollectedExchange {
+    CollectedExchange {
+        request: KeptFacts {
+            id: "request-1".to_owned(),
+            method: Method::POST,
+            path: "/score".to_owned(),
+            query: None,
+            authority: "localhost".to_owned(),
+            client_ip: [127, 0, 0, 1].into(),
+            endpoint: Name::parse("iris").unwrap(),
+            content_length: None,
+            headers: HeaderMap::new(),
+            attributes: Vec::new(),
+        },
+        caller: None,
+        version: Name::parse("blue").unwrap(),
+        started_ms: 1,
+        first_byte_us: None,
+        total_us: 1,
+        status: 200,
+        outcome: Outcome::Answered,
+        fault_code: None,
+        request_bytes: 2,
+        response_bytes: 2,
+        response_headers: HeaderMap::new(),
+        request_body: None,
+        response_body: None,
+        tags: Vec::new(),
+    }
+}
+
 /// One request, with what a test changes of it.
 struct Asked {
     endpoint: Name,

@@ -165,11 +165,7 @@ impl Control {
     ///
     /// 404, 503.
     pub fn endpoint_history(&self, name: &str) -> Result<Vec<Revision>, ControlError> {
-        let history = self
-            .custody
-            .store()?
-            .history(ENDPOINT, name)
-            .map_err(|error| self.custody.failed(error))?;
+        let history = self.custody.history(ENDPOINT, name)?;
         if history.is_empty() {
             return Err(ControlError::NotFound(format!("no endpoint {name}")));
         }
@@ -189,16 +185,7 @@ impl Control {
         manner: Manner,
     ) -> Result<Written, ControlError> {
         let _change = self.change.lock().await;
-        let mut document = self
-            .custody
-            .store()?
-            .at(ENDPOINT, name, to)
-            .map_err(|error| self.custody.failed(error))?
-            .ok_or_else(|| {
-                ControlError::NotFound(format!(
-                    "endpoint {name} has no revision {to} to go back to"
-                ))
-            })?;
+        let mut document = self.custody.at(ENDPOINT, name, to)?;
         if let Ok(running) = self.endpoint_running(name) {
             version::keep_properties(&running.document, &mut document);
         }

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::ControlError;
 use crate::event::Events;
-use crate::store::{self, Change, FileStore, StoreError, Stored, Trouble};
+use crate::store::{self, Change, FileStore, Revision, StoreError, Stored, Trouble};
 
 /// The store of a running gateway.
 #[derive(Debug)]
@@ -79,6 +80,31 @@ impl Custody {
             Err(error @ StoreError::Stale { .. }) => Err(ControlError::Stale(error.to_string())),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// The revisions of a resource, newest first.
+    ///
+    /// # Errors
+    ///
+    /// 503.
+    pub(super) fn history(&self, kind: &str, name: &str) -> Result<Vec<Revision>, ControlError> {
+        let found = self.store()?.history(kind, name);
+        found.map_err(|error| self.failed(error))
+    }
+
+    /// A resource as it was at a revision.
+    ///
+    /// # Errors
+    ///
+    /// 404 where that revision is not kept, 503.
+    pub(super) fn at(&self, kind: &str, name: &str, revision: u64) -> Result<Value, ControlError> {
+        let found = self.store()?.at(kind, name, revision);
+        found.map_err(|error| self.failed(error))?.ok_or_else(|| {
+            let kind = kind.to_ascii_lowercase();
+            ControlError::NotFound(format!(
+                "{kind} {name} has no revision {revision} to go back to"
+            ))
+        })
     }
 
     /// A read that failed.

@@ -94,7 +94,7 @@ async fn model_data_keeps_what_a_model_was_given_and_what_it_answered() {
             "application/json".parse().unwrap(),
         )]
     };
-    let mut exchange = failures::exchange();
+    let mut exchange = exchange();
     exchange.request.headers.extend(json());
     exchange.response_headers.extend(json());
     exchange.request_body = body("[[1, 2]]");

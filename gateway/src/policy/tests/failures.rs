@@ -15,37 +15,6 @@ async fn choose(policy: &Arc<Policy>) -> Result<Choice, PolicyFault> {
     policy.choose(&asked.facts(), None, 7, candidates).await
 }
 
-pub(super) fn exchange() -> CollectedExchange {
-    CollectedExchange {
-        request: KeptFacts {
-            id: "request-1".to_owned(),
-            method: Method::POST,
-            path: "/score".to_owned(),
-            query: None,
-            authority: "localhost".to_owned(),
-            client_ip: [127, 0, 0, 1].into(),
-            endpoint: Name::parse("iris").unwrap(),
-            content_length: None,
-            headers: HeaderMap::new(),
-            attributes: Vec::new(),
-        },
-        caller: None,
-        version: Name::parse("blue").unwrap(),
-        started_ms: 1,
-        first_byte_us: None,
-        total_us: 1,
-        status: 200,
-        outcome: Outcome::Answered,
-        fault_code: None,
-        request_bytes: 2,
-        response_bytes: 2,
-        response_headers: HeaderMap::new(),
-        request_body: None,
-        response_body: None,
-        tags: Vec::new(),
-    }
-}
-
 /// Asks an auth guest twice: both fail alike, nothing of it stays behind, and
 /// another policy of the same host answers.
 #[track_caller]

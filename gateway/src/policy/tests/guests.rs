@@ -132,7 +132,7 @@ async fn check_split(name: &str, config: &str, kind: FaultKind, detail: &str) {
 async fn check_collect(name: &str, kind: FaultKind, detail: &str) {
     let fixture = fixture();
     let policy = bound(&fixture, name, "{}").await.unwrap();
-    let batch = [failures::exchange()];
+    let batch = [exchange()];
     let fault = policy.collect(&batch, Vec::new()).await.unwrap_err();
     assert_eq!(fault.kind, kind, "{fault}");
     assert!(fault.detail.contains(detail), "{fault}");

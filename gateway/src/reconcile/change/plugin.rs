@@ -105,11 +105,7 @@ impl Control {
     ///
     /// 404, 503.
     pub fn plugin_history(&self, name: &str) -> Result<Vec<Revision>, ControlError> {
-        let history = self
-            .custody
-            .store()?
-            .history(PLUGIN, name)
-            .map_err(|error| self.custody.failed(error))?;
+        let history = self.custody.history(PLUGIN, name)?;
         if history.is_empty() {
             // A shipped one that was never touched has none.
             self.plugin_running(name)?;
@@ -131,15 +127,7 @@ impl Control {
         manner: Manner,
     ) -> Result<Swapped, ControlError> {
         let _change = self.change.lock().await;
-        let kept = self
-            .custody
-            .store()?
-            .at(PLUGIN, name, to)
-            .map_err(|error| self.custody.failed(error))?
-            .ok_or_else(|| {
-                ControlError::NotFound(format!("plugin {name} has no revision {to} to go back to"))
-            })?;
-        let (document, digest) = unkept(kept);
+        let (document, digest) = unkept(self.custody.at(PLUGIN, name, to)?);
         let spec = match &document {
             Some(document) => self.check_plugin(name, document)?,
             None => resource::shipped()
