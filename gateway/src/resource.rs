@@ -18,6 +18,7 @@ use crate::name::Name;
 use crate::units::Percent;
 
 mod absolute;
+mod bound;
 mod check;
 mod defaults;
 pub mod json;
@@ -34,8 +35,10 @@ mod text;
 mod traffic;
 
 pub use absolute::absolute_version;
+pub use bound::{bound_plugins, plugins_elsewhere};
 pub use load::{
-    Checked, Document, Set, check, check_one, check_values, checked, load, shipped, yaml,
+    Beside, Checked, Document, Set, check, check_one, check_values, checked, checked_beside, load,
+    shipped, yaml,
 };
 pub use locate::{located, located_at_root};
 pub use plugin::{Plugin, PluginLimits, PluginMetric, PluginMetricKind, PluginSource, Role};

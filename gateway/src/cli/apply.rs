@@ -1,8 +1,7 @@
 //! `tidegate apply`: makes the gateway what files say.
 //!
-//! All files are checked here, then each resource by the gateway without a
-//! change; only where none is refused is the first one written. Paths are made
-//! absolute here, where the files are. Called by `cli`.
+//! All files are checked (`resources`), then each resource by the gateway without a
+//! change; only where none is refused is the first one written. Called by `cli`.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +13,7 @@ use serde_json::Value;
 use super::connect::Gateway;
 use super::files::Files;
 use super::kind::Named;
+use super::resources::{Resources, object, path};
 use super::row::text;
 use super::wait::Patience;
 use super::{Failure, To, say, tell};
@@ -42,7 +42,7 @@ pub struct Apply {
 
 impl Apply {
     pub(super) async fn act(&self) -> Result<(), Failure> {
-        let mut read = Resources::read(&self.files)?;
+        let mut read = Resources::read(&self.files, &self.to).await?;
         let gateway = Gateway::find(&self.to)?;
         let suffix = if self.dry_run { " (dry run)" } else { "" };
         // What endpoints bind comes before them: a new plugin is there when the
@@ -94,58 +94,6 @@ impl Apply {
         }
         Ok(())
     }
-}
-
-/// The resources of some files that a gateway can be given, checked.
-pub(super) struct Resources {
-    pub(super) sources: Vec<Source>,
-    pub(super) documents: Vec<Document>,
-}
-
-impl Resources {
-    /// Puts plugins before endpoints; how many there are.
-    fn plugins_first(&mut self) -> usize {
-        let plugin = |document: &Document| document.kind == "Plugin";
-        self.documents.sort_by_key(|document| !plugin(document));
-        self.documents.iter().filter(|one| plugin(one)).count()
-    }
-
-    /// Reads and checks; tells every problem, and what is left out.
-    pub(super) fn read(files: &Files) -> Result<Self, Failure> {
-        let (sources, set) = files.texts_and_set()?;
-        let (documents, others): (Vec<_>, Vec<_>) = set
-            .documents
-            .into_iter()
-            .partition(|document| collection(&document.kind).is_some());
-        for other in others {
-            super::complain(&format!(
-                "{} is left as it is: it is read at start",
-                object(&other)
-            ));
-        }
-        Ok(Self { sources, documents })
-    }
-}
-
-/// Where the admin API has the resources of a kind; none for a kind that is
-/// read at start.
-fn collection(kind: &str) -> Option<&'static str> {
-    match kind {
-        "Endpoint" => Some("/v1/endpoints"),
-        "Plugin" => Some("/v1/plugins"),
-        _ => None,
-    }
-}
-
-/// A document as `endpoint/iris`.
-pub(super) fn object(document: &Document) -> String {
-    format!("{}/{}", document.kind.to_lowercase(), document.name)
-}
-
-/// Where the admin API has a document.
-pub(super) fn path(document: &Document) -> String {
-    let collection = collection(&document.kind).unwrap_or("/v1");
-    format!("{collection}/{}", document.name)
 }
 
 /// What an apply does to one document.

@@ -10,10 +10,10 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use http::Method;
 
-use super::apply::{object, path};
 use super::connect::Gateway;
 use super::files::Files;
 use super::kind::{Named, wanted};
+use super::resources::{Resources, object, path};
 use super::{Failure, To, complete, say};
 
 /// `tidegate delete`.
@@ -64,7 +64,8 @@ impl Delete {
                 vec![(named.to_string(), named.path())]
             }
             None => {
-                let read = super::apply::Resources::read(&Files::of(self.files.clone()))?;
+                let files = Files::of(self.files.clone());
+                let read = Resources::read(&files, &self.how.to).await?;
                 let mut documents: Vec<_> = read.documents.iter().collect();
                 // What binds a plugin goes before it.
                 documents.sort_by_key(|one| one.kind == "Plugin");

@@ -7,9 +7,10 @@ use clap::Args;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::apply::{Resources, fresh_plugins, object, plan};
+use super::apply::{fresh_plugins, plan};
 use super::connect::Gateway;
 use super::files::Files;
+use super::resources::{Resources, object};
 use super::tone::{Tone, colour, plain};
 use super::{Failure, To, say};
 use crate::resource::yaml;
@@ -45,7 +46,7 @@ impl Diff {
     }
 
     async fn shown(&self) -> Result<bool, Failure> {
-        let read = Resources::read(&self.files)?;
+        let read = Resources::read(&self.files, &self.to).await?;
         let gateway = Gateway::find(&self.to)?;
         let mut differs = false;
         let fresh = fresh_plugins(&gateway, &read).await?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Failure, say, tell};
-use crate::resource::{self, Addresses, Set, Source};
+use crate::resource::{self, Addresses, Problem, Set, Source};
 
 /// `tidegate run`.
 #[derive(Debug, Args)]
@@ -120,11 +120,9 @@ impl Files {
         resource::load(&self.paths).map_err(|problems| tell(&problems))
     }
 
-    /// The same, with the texts they were read from.
-    pub(super) fn texts_and_set(&self) -> Result<(Vec<Source>, Set), Failure> {
-        let (sources, problems) = resource::texts(&self.paths);
-        let set = resource::checked(&sources, problems).map_err(|problems| tell(&problems))?;
-        Ok((sources, set))
+    /// The texts, and what could not be read.
+    pub(super) fn texts(&self) -> (Vec<Source>, Vec<Problem>) {
+        resource::texts(&self.paths)
     }
 }
 

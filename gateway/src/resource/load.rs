@@ -71,13 +71,31 @@ pub fn load(paths: &[PathBuf]) -> Result<Set, Vec<Problem>> {
     checked(&sources, problems)
 }
 
+/// Plugins that are there beside what is checked, by name; none where no more
+/// than the name is known of one.
+pub type Beside = BTreeMap<String, Option<Plugin>>;
+
 /// Checks texts, after the problems that there were in reading them.
 ///
 /// # Errors
 ///
 /// All problems, in their order.
-pub fn checked(sources: &[Source], mut problems: Vec<Problem>) -> Result<Set, Vec<Problem>> {
-    match check(sources) {
+pub fn checked(sources: &[Source], problems: Vec<Problem>) -> Result<Set, Vec<Problem>> {
+    checked_beside(sources, problems, Beside::new())
+}
+
+/// The same, where a binding may also name one of the plugins `beside` the
+/// texts. Those are not in the set; one that a text has is as the text says.
+///
+/// # Errors
+///
+/// All problems, in their order.
+pub fn checked_beside(
+    sources: &[Source],
+    mut problems: Vec<Problem>,
+    beside: Beside,
+) -> Result<Set, Vec<Problem>> {
+    match Documents::of(sources, beside).set() {
         Ok(set) if problems.is_empty() => Ok(set),
         Ok(_) => Err(problems),
         Err(more) => {
@@ -93,14 +111,7 @@ pub fn checked(sources: &[Source], mut problems: Vec<Problem>) -> Result<Set, Ve
 ///
 /// All problems of all sources, in their order.
 pub fn check(sources: &[Source]) -> Result<Set, Vec<Problem>> {
-    let mut all = Documents::default();
-    for source in sources {
-        match documents(&source.name, &source.text) {
-            Ok(found) => found.into_iter().for_each(|root| all.take(source, root)),
-            Err(problem) => all.problems.push((all.next(), problem)),
-        }
-    }
-    all.set()
+    Documents::of(sources, Beside::new()).set()
 }
 
 /// What stands where a resource comes from no text.
@@ -182,6 +193,7 @@ pub fn shipped() -> Vec<Plugin> {
 struct Documents<'s> {
     documents: Vec<Doc<'s>>,
     problems: Vec<(usize, Problem)>,
+    beside: Beside,
 }
 
 struct Doc<'s> {
@@ -193,6 +205,21 @@ struct Doc<'s> {
 }
 
 impl<'s> Documents<'s> {
+    /// Those of some texts.
+    fn of(sources: &'s [Source], beside: Beside) -> Self {
+        let mut all = Self {
+            beside,
+            ..Self::default()
+        };
+        for source in sources {
+            match documents(&source.name, &source.text) {
+                Ok(found) => found.into_iter().for_each(|root| all.take(source, root)),
+                Err(problem) => all.problems.push((all.next(), problem)),
+            }
+        }
+        all
+    }
+
     fn next(&self) -> usize {
         self.documents.len()
     }
@@ -356,6 +383,9 @@ impl<'s> Documents<'s> {
                 known.insert(shipped.name.to_string(), Some(shipped.clone()));
                 plugins.push(shipped);
             }
+        }
+        for (name, plugin) in std::mem::take(&mut self.beside) {
+            known.entry(name).or_insert(plugin);
         }
         (plugins, known)
     }

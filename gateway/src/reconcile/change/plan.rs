@@ -192,16 +192,8 @@ impl Plan {
         if shipped.iter().any(|one| one.name.as_str() == plugin) {
             return false;
         }
-        let names = |binding: &Value| binding.get("plugin").and_then(Value::as_str) == Some(plugin);
-        let any = |document: &Value, pointer: &str| {
-            let list = document.pointer(pointer).and_then(Value::as_array);
-            list.into_iter().flatten().any(names)
-        };
         self.documents.iter().any(|((kind, _), document)| {
-            kind == ENDPOINT
-                && (any(document, "/spec/auth/policies")
-                    || any(document, "/spec/collect")
-                    || document.pointer("/spec/split/policy").is_some_and(names))
+            kind == ENDPOINT && resource::bound_plugins(document).any(|name| name == plugin)
         })
     }
 }

@@ -1,0 +1,125 @@
+//! Files against a real gateway: what is shown goes back, what is gone is pruned.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs::File;
+use std::process::{Command, Output};
+
+use tidegate_tests::gateway::{Gateway, Setup, binary};
+use tidegate_tests::output::check;
+use tidegate_tests::replica::Replica;
+use tidegate_tests::{guests, yaml};
+
+fn write(gateway: &Gateway, name: &str, text: &str) {
+    std::fs::write(gateway.folder().join(name), text).unwrap();
+}
+
+/// The command line, with a text on its standard input.
+fn given(gateway: &Gateway, input: &str, words: &[&str]) -> Output {
+    write(gateway, "input", input);
+    let mut cli = Command::new(binary());
+    cli.args(words).arg("--state").arg(gateway.state());
+    cli.stdin(File::open(gateway.folder().join("input")).unwrap());
+    cli.current_dir(gateway.folder()).output().unwrap()
+}
+
+fn version(replica: &Replica) -> String {
+    yaml::version("blue", &[replica], "default: true")
+}
+
+/// A gateway with an endpoint `iris` that binds a plugin `tenant-auth`, which no
+/// file has that is applied later.
+fn bound(replica: &Replica) -> Gateway {
+    let module = std::fs::read(guests::build("echo-auth", "one")).unwrap();
+    let plugin = yaml::plugin("tenant-auth", "auth", "headers: [x-user]");
+    let auth = "auth: { mode: custom, policies: [{ plugin: tenant-auth }] }";
+    let iris = yaml::endpoint("iris", auth, &[version(replica)]);
+    Setup::new(&format!("{plugin}{iris}"))
+        .file("tenant-auth.wasm", module)
+        .start()
+}
+
+#[test]
+fn what_is_shown_can_be_applied_again_whatever_it_binds() {
+    let blue = Replica::start("blue");
+    let gateway = bound(&blue);
+    for (object, verb, expected) in [
+        ("endpoint/iris", "apply", "endpoint/iris unchanged\n"),
+        (
+            "plugin/tenant-auth",
+            "apply",
+            "plugin/tenant-auth unchanged\n",
+        ),
+        ("plugin/key-auth", "apply", "plugin/key-auth unchanged\n"),
+        ("endpoint/iris", "diff", ""),
+    ] {
+        let shown = gateway.cli_text(&["get", object, "-o", "yaml"]);
+        let back = given(&gateway, &shown, &[verb, "-f", "-"]);
+        check(&back, 0, expected, "");
+        assert_eq!(back.stdout, expected.as_bytes(), "{object} {verb}");
+    }
+    // To a file, edited, back.
+    let shown = gateway.cli_text(&["get", "endpoint/iris", "-o", "yaml"]);
+    let edited = shown.replace("default: true", "scoringTimeout: 7s\n    default: true");
+    write(&gateway, "iris.yaml", &edited);
+    let differs = gateway.cli(&["diff", "-f", "iris.yaml"]);
+    check(&differs, 1, "\n+    scoringTimeout: 7s\n", "");
+    let applied = gateway.cli(&["apply", "-f", "iris.yaml"]);
+    check(&applied, 0, "endpoint/iris changed\n", "");
+    let shown = gateway.cli_text(&["get", "endpoint/iris", "-o", "yaml"]);
+    let gone = given(&gateway, &shown, &["delete", "-f", "-"]);
+    check(&gone, 0, "endpoint/iris deleted\n", "");
+}
+
+#[test]
+fn a_plugin_that_neither_files_nor_gateway_have_is_told_once() {
+    let blue = Replica::start("blue");
+    let gateway = bound(&blue);
+    let bind = |policy: &str, more: &str| {
+        let auth = format!("auth: {{ mode: custom, policies: [{{ {policy} }}] }}{more}");
+        write(
+            &gateway,
+            "rose.yaml",
+            &yaml::endpoint("rose", &auth, &[version(&blue)]),
+        );
+    };
+    let apply = || gateway.cli(&["apply", "-f", "rose.yaml"]);
+    bind("plugin: tenat-auth", "");
+    let none = "rose.yaml:6:46: endpoint/rose: spec.auth.policies[0].plugin: \
+                no plugin is named \"tenat-auth\"; did you mean tenant-auth?\ntidegate: 1 problem\n";
+    let refused = apply();
+    check(&refused, 1, "", none);
+    assert_eq!(refused.stderr, none.as_bytes());
+    check(&gateway.cli(&["diff", "-f", "rose.yaml"]), 5, "", none);
+
+    // What it is at the gateway counts, with all that is wrong in the file.
+    bind("plugin: tenant-auth, cacheBy: [x-other]", "\ncollct: []");
+    let refused = apply();
+    check(
+        &refused,
+        1,
+        "",
+        "x-other is not among the headers of plugin tenant-auth",
+    );
+    check(
+        &refused,
+        1,
+        "",
+        "did you mean collect?\ntidegate: 2 problems\n",
+    );
+
+    // Without a gateway the file's own problems are told, else that there is none.
+    let alone = || gateway.cli(&["apply", "-f", "rose.yaml", "--admin", "127.0.0.1:1"]);
+    check(
+        &alone(),
+        1,
+        "",
+        "did you mean collect?\ntidegate: 1 problem\n",
+    );
+    bind("plugin: tenant-auth", "");
+    check(&alone(), 3, "", "127.0.0.1:1");
+    check(&apply(), 0, "endpoint/rose created\n", "");
+}
