@@ -4,6 +4,7 @@
 //! listeners, admin. Down: listeners drain, then replicas stop, then what was
 //! collected is written. Called by `main`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,17 +25,18 @@ use crate::memory::{self, Memory};
 use crate::metrics::{self, Metrics};
 use crate::outbox::{self, Outbox};
 use crate::reconcile::status::ListenerStatus;
-use crate::reconcile::{Control, ControlOptions, Files};
+use crate::reconcile::{Control, ControlOptions, Files, Prune};
 use crate::resource::{AccessLog, AuthMode, Endpoint, GatewayConfig, Set};
 use crate::shutdown::Tasks;
 use crate::state::{RunFile, StateFolder};
 use crate::table::Table;
 
 mod bell;
-
+mod look;
 mod supervisor;
 mod watch;
 
+pub use look::wait_for_rest;
 use supervisor::Stage;
 use watch::Watch;
 pub use watch::Watched;
@@ -55,6 +57,8 @@ pub struct RunOptions {
     pub set: Set,
     /// Whether resources whose file is gone are deleted.
     pub prune: bool,
+    /// The names of files that are empty.
+    pub empty: BTreeSet<String>,
     /// Files that are applied again when they change; none: they are read once.
     pub watch: Option<Watched>,
     /// The state folder.
@@ -87,6 +91,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     let RunOptions {
         set,
         prune,
+        empty,
         watch,
         state,
         guard,
@@ -111,6 +116,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     // changes: of ten thousand endpoints it is a hundred megabytes.
     let first = set.endpoints.first().cloned();
     let watch = watch.map(|watched| (watched, set.clone()));
+    let prune = Prune::of(prune, &empty, &Set::default());
     let files = Files { set, prune };
     let control = Control::start(
         ControlOptions {
@@ -134,7 +140,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     let shared = shared(&config, table, metrics, outbox, access);
     drop(tasks.spawn(watch_memory(Arc::clone(&shared.memory), tasks.clone())));
     if let Some((watched, set)) = watch {
-        let watch = Watch::new(watched, set, Arc::clone(&control));
+        let watch = Watch::new(watched, set, empty, Arc::clone(&control));
         drop(tasks.spawn(watch.run(shared.tasks.clone())));
     }
     let result = up.serve(&shared, inherited, token, &mut signals, say).await;

@@ -51,7 +51,10 @@ fn run(line: &Run) -> Result<(), Failure> {
         addresses: line.addresses(),
         prune: line.prune(),
     });
-    let set = line.set()?;
+    if line.prune() {
+        app::wait_for_rest(line.paths());
+    }
+    let (set, empty) = line.set()?;
     let state =
         StateFolder::locate(line.state()).map_err(|error| Failure::Usage(error.to_string()))?;
     let guard = std::env::current_exe()
@@ -70,6 +73,7 @@ fn run(line: &Run) -> Result<(), Failure> {
         RunOptions {
             set,
             prune: line.prune(),
+            empty,
             watch,
             state,
             guard,

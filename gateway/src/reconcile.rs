@@ -42,7 +42,7 @@ mod view;
 
 use bind::Bindings;
 use candidate::Wanted;
-pub use change::{Files, FilesError, Manner};
+pub use change::{Files, FilesError, Manner, Prune};
 use condition::Since;
 use custody::Custody;
 use keys::Keys;

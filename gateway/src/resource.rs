@@ -44,7 +44,7 @@ pub use locate::{located, located_at_root};
 pub use plugin::{Plugin, PluginLimits, PluginMetric, PluginMetricKind, PluginSource, Role};
 pub use problem::Problem;
 pub use suggest::suggestion;
-pub use text::{Source, files, source_of, texts};
+pub use text::{Source, blank, files, source_of, texts};
 pub use traffic::{Mirror, Sticky};
 
 /// `kind: GatewayConfig`: the gateway itself.

@@ -155,6 +155,102 @@ fn what_does_not_check_is_refused_with_its_problems_and_what_ran_stays() {
     });
 }
 
+/// Waits until the gateway has seen for the `count`-th time that this is in no file.
+fn seen_missing(gateway: &Gateway, what: &str, count: usize) {
+    until(&format!("{what} is missed"), SOON, || {
+        let log = gateway.log();
+        let missed = log.lines().filter(|line| line.contains("in no file now"));
+        let missed = missed.filter(|line| line.split([' ', ',']).any(|word| word == what));
+        (missed.count() >= count).then_some(())
+    });
+}
+
+#[test]
+fn what_is_away_while_its_file_is_written_is_not_deleted() {
+    let blue = Replica::start("blue");
+    let keys = "traffic: 50\nmaxConcurrentRequests: 8";
+    let versions = ["blue", "green"].map(|name| yaml::version(name, &[&blue], keys));
+    let iris = yaml::open("iris", &versions);
+    let (rose, lily) = (open("rose", &blue, ""), open("lily", &blue, ""));
+    let garden = format!("{rose}{lily}");
+    let gateway = watching(&iris, &["--prune"]);
+    fs::write(at(&gateway, "garden.yaml"), &garden).unwrap();
+    revision_is(&gateway, "lily", Some(1));
+    let load = Load::start(
+        gateway.address("http"),
+        2,
+        "/api/v1/service/rose/score",
+        &[],
+    );
+    // Taken away and put back, as by who replaces it in two steps.
+    fs::remove_file(at(&gateway, "garden.yaml")).unwrap();
+    seen_missing(&gateway, "endpoint/rose", 1);
+    replace(&gateway, "garden.yaml", &garden);
+    // Written slowly: a part of it checks by itself.
+    fs::write(at(&gateway, "garden.yaml"), &rose).unwrap();
+    seen_missing(&gateway, "endpoint/lily", 2);
+    fs::write(at(&gateway, "garden.yaml"), &garden).unwrap();
+    fs::write(
+        at(&gateway, "iris.yaml"),
+        yaml::open("iris", &versions[..1]),
+    )
+    .unwrap();
+    seen_missing(&gateway, "endpoint/iris/green", 1);
+    fs::write(at(&gateway, "iris.yaml"), &iris).unwrap();
+    // Emptied and filled.
+    fs::write(at(&gateway, "garden.yaml"), "").unwrap();
+    event(&gateway, "FilesRefused", 1);
+    fs::write(at(&gateway, "garden.yaml"), &garden).unwrap();
+    // A link that leads nowhere for a while.
+    let beside = at(&gateway, "garden.away");
+    fs::rename(at(&gateway, "garden.yaml"), &beside).unwrap();
+    std::os::unix::fs::symlink("nowhere", at(&gateway, "garden.yaml")).unwrap();
+    let told = event(&gateway, "FilesRefused", 2);
+    assert!(told.contains("garden.yaml: cannot be read"), "{told}");
+    fs::rename(&beside, at(&gateway, "garden.yaml")).unwrap();
+    // What comes after all that is applied, and nothing was deleted before.
+    fs::write(at(&gateway, "fern.yaml"), open("fern", &blue, "")).unwrap();
+    revision_is(&gateway, "fern", Some(1));
+    for endpoint in ["iris", "rose", "lily"] {
+        assert_eq!(revision(&gateway, endpoint), Some(1), "{endpoint}");
+    }
+    assert!(gateway.events("Deleted").is_empty());
+    let seen = load.stop();
+    assert_eq!(seen.keys().collect::<Vec<_>>(), ["200 blue"]);
+    // What stays away is gone.
+    fs::write(at(&gateway, "garden.yaml"), &rose).unwrap();
+    revision_is(&gateway, "lily", None);
+    assert_eq!(revision(&gateway, "rose"), Some(1));
+}
+
+#[test]
+fn a_start_with_an_empty_file_deletes_nothing_until_the_file_is_gone() {
+    let blue = Replica::start("blue");
+    let mut gateway = watching(&open("iris", &blue, ""), &["--prune"]);
+    fs::write(at(&gateway, "rose.yaml"), open("rose", &blue, "")).unwrap();
+    revision_is(&gateway, "rose", Some(1));
+    gateway.kill();
+    fs::write(at(&gateway, "rose.yaml"), "").unwrap();
+    gateway.start_again();
+    gateway.healthy("rose");
+    let told = event(&gateway, "Files", 1);
+    assert!(told.contains("endpoints/rose.yaml"), "{told}");
+    assert_eq!(gateway.events("Files").len(), 1);
+    // Something else is applied meanwhile, and rose is still there.
+    fs::write(at(&gateway, "lily.yaml"), open("lily", &blue, "")).unwrap();
+    revision_is(&gateway, "lily", Some(1));
+    assert_eq!(gateway.score("rose", "", &[]).status, 200);
+    // What was in a file while that one was empty is deleted meanwhile.
+    fs::remove_file(at(&gateway, "lily.yaml")).unwrap();
+    revision_is(&gateway, "lily", None);
+    assert_eq!(revision(&gateway, "rose"), Some(1));
+    for file in ["endpoints/rose.yaml", "resources.yaml"] {
+        fs::remove_file(gateway.folder().join(file)).unwrap();
+    }
+    revision_is(&gateway, "rose", None);
+    assert_eq!(revision(&gateway, "iris"), Some(1));
+}
+
 #[test]
 fn without_prune_what_is_in_no_file_stays_and_what_was_shifted_too() {
     let blue = Replica::start("blue");

@@ -72,7 +72,8 @@ async fn admin() -> Admin {
         tasks: Tasks::new(),
         events: std::sync::Arc::default(),
     };
-    let control = Control::start(options, crate::reconcile::Files { set, prune: false })
+    let prune = crate::reconcile::Prune::Nothing;
+    let control = Control::start(options, crate::reconcile::Files { set, prune })
         .await
         .unwrap();
     let token = Zeroizing::new("secret".to_owned());

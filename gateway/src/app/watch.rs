@@ -2,21 +2,22 @@
 //!
 //! Reads all of them once they have come to rest, checks them whole, and hands
 //! them on as at start. A file that does not check, or that is empty because it
-//! is being written, changes nothing. Never changes the gateway's own settings:
-//! it says that they wait for a restart. Used by `app`.
+//! is being written, changes nothing; what is in no file is gone when it stays so
+//! (`look`). Never changes the gateway's own settings: it says that they wait for
+//! a restart. Used by `app`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use super::bell::Bell;
-use crate::reconcile::{Control, Files};
+use super::look::{Absence, GONE_AFTER, Look, Stamps, stamps};
+use crate::reconcile::{Control, Files, Prune};
 use crate::resource::{self, Addresses, GatewayConfig, PluginSource, Problem, Set};
 use crate::shutdown::Tasks;
 
@@ -41,26 +42,6 @@ pub struct Watched {
     pub prune: bool,
 }
 
-/// Tells two contents of a file apart without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64),
-    bytes: u64,
-    written: (i64, i64),
-    changed: (i64, i64),
-}
-
-/// Files that are watched, each with its stamp; none where it is not there.
-type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
-
-/// Every file that is watched.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Look {
-    resources: Stamps,
-    /// Contents of plugins.
-    modules: Stamps,
-}
-
 /// The watch of a running gateway.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -75,14 +56,34 @@ pub(super) struct Watch {
     empty: BTreeSet<String>,
     /// The last look that was read.
     seen: Option<Look>,
+    /// What was applied and is in no file now.
+    absence: Absence,
+    missing: String,
+    /// Whether what was applied last was all there is to be.
+    pruned: bool,
     refused: bool,
 }
 
+/// What is read of files.
+struct Texts {
+    set: Set,
+    /// Those that are empty, as they were at first.
+    empty: BTreeSet<String>,
+}
+
 impl Watch {
-    /// Of a gateway that came up with `set`.
-    pub(super) fn new(watched: Watched, set: Set, control: Arc<Control>) -> Self {
+    /// Of a gateway that came up with `set`, when files of these names were empty.
+    pub(super) fn new(
+        watched: Watched,
+        set: Set,
+        empty: BTreeSet<String>,
+        control: Arc<Control>,
+    ) -> Self {
         Self {
-            empty: blank(&resource::texts(&watched.paths).0),
+            pruned: watched.prune && empty.is_empty(),
+            absence: Absence::default(),
+            missing: String::new(),
+            empty,
             watched,
             control,
             config: set.config.clone(),
@@ -99,16 +100,23 @@ impl Watch {
         let mut bell = Bell::new();
         loop {
             block_in_place(|| self.ring_with(&mut bell));
-            tokio::select! {
-                rested = self.rested() => if let Some(look) = rested {
-                    self.read(look).await;
-                    continue;
-                },
+            let rested = tokio::select! {
+                rested = self.rested() => rested,
                 () = stop.stopped() => return,
-            }
+            };
+            let again = match rested {
+                Some(look) => match self.read(look).await {
+                    Some(again) => again,
+                    None => continue,
+                },
+                None => {
+                    self.absence.clear();
+                    LOOK_EVERY
+                }
+            };
             tokio::select! {
-                () = bell.rung() => {}
-                () = sleep(LOOK_EVERY) => {}
+                () = bell.rung() => self.absence.clear(),
+                () = sleep(again) => {}
                 () = stop.stopped() => return,
             }
         }
@@ -160,34 +168,74 @@ impl Watch {
     }
 
     /// Reads and checks the files, and applies them where they say something new.
-    async fn read(&mut self, look: Look) {
+    /// Some: they are to be looked at again after that time.
+    async fn read(&mut self, look: Look) -> Option<Duration> {
         let (watched, mut empty) = (self.watched.clone(), self.empty.clone());
         let reading = self.control.tasks().blocking(move || {
-            let set = read(&watched, &mut empty);
-            (set, empty)
+            let texts = read(&watched, &mut empty);
+            (texts, empty)
         });
-        let Ok((read, empty)) = reading.await else {
-            return;
-        };
+        let (read, empty) = reading.await.ok()?;
         self.empty = empty;
-        let before = self.seen.replace(look);
-        let set = match read {
-            Ok(set) => set,
-            Err(problems) => return self.refuse(&problems),
+        let texts = match read {
+            Ok(texts) => texts,
+            Err(problems) => {
+                self.seen = Some(look);
+                self.absence.clear();
+                self.refuse(&problems);
+                return None;
+            }
         };
-        self.tell_settings(&set);
-        let other_modules = before.map(|look| look.modules) != self.seen.as_ref().map(modules_of);
-        let has_modules = !modules(&set).is_empty();
-        if set != self.applied || self.refused || (has_modules && other_modules) {
-            self.apply(set).await;
+        self.tell_settings(&texts.set);
+        if let Some(again) = self.missing(&texts, &look).await {
+            return Some(again);
         }
+        let before = self.seen.replace(look);
+        let other_modules = before.map(|look| look.modules) != self.seen.as_ref().map(modules_of);
+        let has_modules = !modules(&texts.set).is_empty();
+        if texts.set != self.applied
+            || self.refused
+            || (has_modules && other_modules)
+            || self.pruned != self.prunes(&texts)
+        {
+            self.apply(texts).await;
+        }
+        None
+    }
+
+    /// Whether all that is in no file now is deleted.
+    fn prunes(&self, texts: &Texts) -> bool {
+        self.watched.prune && texts.empty.is_empty()
+    }
+
+    /// Whether something is in no file now that may come back, and when to look
+    /// again.
+    async fn missing(&mut self, texts: &Texts, look: &Look) -> Option<Duration> {
+        let there = parts(&texts.set);
+        let before = parts(&self.applied);
+        let gone: Vec<&String> = before.difference(&there).collect();
+        if gone.is_empty() && self.pruned == self.prunes(texts) {
+            self.absence.clear();
+            self.missing.clear();
+            return None;
+        }
+        let gone: Vec<&str> = gone.iter().map(|one| one.as_str()).collect();
+        let gone = gone.join(", ");
+        if !gone.is_empty() && gone != self.missing {
+            tracing::info!("in no file now, and gone if that stays so for {GONE_AFTER:?}: {gone}");
+        }
+        self.missing = gone;
+        let after = self.look().await;
+        self.absence.judge(look, &after, Instant::now())
     }
 
     /// Applies what is checked; tells what came of it.
-    async fn apply(&mut self, set: Set) {
+    async fn apply(&mut self, texts: Texts) {
+        let pruned = self.prunes(&texts);
+        let Texts { set, empty } = texts;
         let files = Files {
             set: set.clone(),
-            prune: self.watched.prune,
+            prune: Prune::of(self.watched.prune, &empty, &self.applied),
         };
         let changes = match self.control.apply_files(files).await {
             Ok(changes) => changes,
@@ -211,6 +259,7 @@ impl Watch {
             seen.modules = block_in_place(|| stamps(modules(&set)));
         }
         self.applied = set;
+        self.pruned = pruned;
     }
 
     fn refuse(&mut self, problems: &[Problem]) {
@@ -266,8 +315,23 @@ fn named(document: &resource::Document) -> (&str, &str) {
     (&document.kind, &document.name)
 }
 
+/// Everything that may go: resources, and versions of endpoints.
+fn parts(set: &Set) -> BTreeSet<String> {
+    let mut parts = BTreeSet::new();
+    for document in &set.documents {
+        let object = format!("{}/{}", document.kind.to_lowercase(), document.name);
+        let versions = document.value.pointer("/spec/versions");
+        let versions = versions.and_then(Value::as_array).into_iter().flatten();
+        for version in versions.filter_map(|one| one.get("name")?.as_str()) {
+            parts.insert(format!("{object}/{version}"));
+        }
+        parts.insert(object);
+    }
+    parts
+}
+
 /// All files as they are now, checked.
-fn read(watched: &Watched, empty: &mut BTreeSet<String>) -> Result<Set, Vec<Problem>> {
+fn read(watched: &Watched, empty: &mut BTreeSet<String>) -> Result<Texts, Vec<Problem>> {
     let gone = |path: &&PathBuf| watched.prune && is_gone(path);
     let there: Vec<PathBuf> = watched.paths.iter().filter(|p| !gone(p)).cloned().collect();
     if there.is_empty() {
@@ -275,7 +339,7 @@ fn read(watched: &Watched, empty: &mut BTreeSet<String>) -> Result<Set, Vec<Prob
         return Err(vec![Problem::of_file("", what)]);
     }
     let (sources, mut problems) = resource::texts(&there);
-    let blank = blank(&sources);
+    let blank = resource::blank(&sources);
     empty.retain(|name| blank.contains(name));
     problems.extend(blank.difference(empty).map(|name| {
         let what = "it is empty, as while it is being written; where its resources are to go, remove the file";
@@ -284,7 +348,7 @@ fn read(watched: &Watched, empty: &mut BTreeSet<String>) -> Result<Set, Vec<Prob
     let mut set = resource::checked(&sources, problems)?;
     let fitted = watched.addresses.fit(&mut set.config);
     fitted.map_err(|why| vec![Problem::of_file("", why)])?;
-    Ok(set)
+    Ok(Texts { set, empty: blank })
 }
 
 /// Whether a file is gone for certain: its folder is there and it is not.
@@ -294,12 +358,6 @@ fn is_gone(path: &Path) -> bool {
         .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     let absolute = std::path::absolute(path).unwrap_or_default();
     missing && absolute.parent().is_some_and(Path::is_dir)
-}
-
-/// The names of the texts that say nothing at all.
-fn blank(sources: &[resource::Source]) -> BTreeSet<String> {
-    let blank = sources.iter().filter(|one| one.text.trim().is_empty());
-    blank.map(|one| one.name.clone()).collect()
 }
 
 /// `spec` of the GatewayConfig, as it is written.
@@ -320,22 +378,4 @@ fn modules(set: &Set) -> Vec<PathBuf> {
 
 fn modules_of(look: &Look) -> Stamps {
     look.modules.clone()
-}
-
-fn stamps(files: Vec<PathBuf>) -> Stamps {
-    let stamped = |file: PathBuf| {
-        let stamp = stamp(&file);
-        (file, stamp)
-    };
-    files.into_iter().map(stamped).collect()
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let found = path.metadata().ok()?;
-    Some(Stamp {
-        file: (found.dev(), found.ino()),
-        bytes: found.size(),
-        written: (found.mtime(), found.mtime_nsec()),
-        changed: (found.ctime(), found.ctime_nsec()),
-    })
 }

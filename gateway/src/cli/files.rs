@@ -3,6 +3,7 @@
 //! The one place where a file is judged by the command line alone, without a
 //! gateway. Used by `main` and `cli`.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,8 @@ pub struct Run {
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
     /// Delete resources that came from a file and are in none now; those made
-    /// over the admin API stay.
+    /// over the admin API stay. Nothing is deleted before the files were left
+    /// alone for 2 s, nor what may have been in a file that is empty.
     #[arg(long)]
     prune: bool,
     /// Apply the files again whenever they change: new, edited and renamed ones,
@@ -61,16 +63,24 @@ pub struct Files {
 }
 
 impl Run {
-    /// The checked resources, with the addresses of the command line.
+    /// The checked resources, with the addresses of the command line, and the
+    /// names of the files that are empty.
     ///
     /// # Errors
     ///
     /// Every problem was told.
-    pub fn set(&self) -> Result<Set, Failure> {
-        let mut set = self.files.set()?;
+    pub fn set(&self) -> Result<(Set, BTreeSet<String>), Failure> {
+        let (sources, problems) = self.files.texts();
+        let mut set = resource::checked(&sources, problems).map_err(|problems| tell(&problems))?;
         let fitted = self.addresses().fit(&mut set.config);
         fitted.map_err(Failure::Refused)?;
-        Ok(set)
+        Ok((set, resource::blank(&sources)))
+    }
+
+    /// What the resources are read from.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.files.paths
     }
 
     /// The addresses of the command line.

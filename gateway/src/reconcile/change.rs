@@ -18,7 +18,7 @@ mod plan;
 mod plugin;
 mod version;
 
-pub use files::{Files, FilesError};
+pub use files::{Files, FilesError, Prune};
 
 pub(super) const ENDPOINT: &str = "Endpoint";
 pub(super) const PLUGIN: &str = "Plugin";

@@ -3,6 +3,7 @@
 //! The one place of `resource` that reads files; never the network, and never
 //! more than a limit. Checks nothing. Called by `load` and by `cli`.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -84,12 +85,33 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
         let wanted = file
             .extension()
             .is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
-        if wanted && file.is_file() {
+        if wanted && is_to_be_read(&file) {
             files.push(file);
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether it is a file, or something that should be one: what cannot be looked
+/// at is told when it is read, and never taken for a file that is not there. A
+/// hidden link that leads nowhere is an editor's lock (`.#iris.yaml`).
+fn is_to_be_read(path: &Path) -> bool {
+    let hidden = || {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with('.'))
+    };
+    match path.metadata() {
+        Ok(found) => found.is_file(),
+        Err(_) => path.symlink_metadata().is_ok() && !hidden(),
+    }
+}
+
+/// The names of the texts that say nothing at all.
+#[must_use]
+pub fn blank(sources: &[Source]) -> BTreeSet<String> {
+    let blank = sources.iter().filter(|one| one.text.trim().is_empty());
+    blank.map(|one| one.name.clone()).collect()
 }
 
 /// The text of one file.
@@ -122,4 +144,28 @@ fn text_of(file: impl std::io::Read) -> Result<String, String> {
     }
     String::from_utf8(bytes)
         .map_err(|error| format!("not UTF-8 text: byte {}", error.utf8_error().valid_up_to()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_is_told_and_not_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("iris.yaml"), "x: 1").unwrap();
+        std::fs::create_dir(at("folder.yaml")).unwrap();
+        std::os::unix::fs::symlink("iris.yaml", at("lily.yaml")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("rose.yaml")).unwrap();
+        std::os::unix::fs::symlink("someone@host.1", at(".#iris.yaml")).unwrap();
+        let found = files(&[folder.path().to_owned()]);
+        assert_eq!(found, ["iris.yaml", "lily.yaml", "rose.yaml"].map(at));
+        let (_, problems) = texts(&[folder.path().to_owned()]);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].to_string().contains("rose.yaml"),
+            "{problems:?}"
+        );
+    }
 }

@@ -4,7 +4,7 @@
 //! what is stored goes on, also over a restart (SEMANTICS §12). A set is applied
 //! whole or refused whole. Called by `app` at start and when files change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -23,8 +23,44 @@ use crate::store::{Latest, Stored};
 pub struct Files {
     /// Their resources, checked.
     pub set: Set,
-    /// Whether what came from a file and is in none now is deleted.
-    pub prune: bool,
+    /// What of what came from a file and is in none now is deleted.
+    pub prune: Prune,
+}
+
+/// What is deleted where it came from a file and is in none now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prune {
+    /// Nothing.
+    Nothing,
+    /// All of it.
+    All,
+    /// What was in files while these were empty already: the rest may have been
+    /// in them.
+    Only {
+        /// Kind and name.
+        known: BTreeSet<(String, String)>,
+        /// Files that are empty.
+        empty: BTreeSet<String>,
+    },
+}
+
+impl Prune {
+    /// What `--prune` means while some files are empty, after `before` was applied.
+    #[must_use]
+    pub fn of(prune: bool, empty: &BTreeSet<String>, before: &Set) -> Self {
+        match (prune, empty.is_empty()) {
+            (false, _) => Self::Nothing,
+            (true, true) => Self::All,
+            (true, false) => {
+                let documents = before.documents.iter();
+                let key = |one: &resource::Document| (one.kind.clone(), one.name.clone());
+                Self::Only {
+                    known: documents.map(key).collect(),
+                    empty: empty.clone(),
+                }
+            }
+        }
+    }
 }
 
 /// Why what files say is not applied; what ran before runs.

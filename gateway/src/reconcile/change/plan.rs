@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::files::Files;
+use super::files::{Files, Prune};
 use super::{CONFIG, ENDPOINT, PLUGIN};
 use crate::id::Digest;
 use crate::reconcile::RunningPlugin;
@@ -35,7 +35,7 @@ pub(super) struct Plan {
     pub(super) revisions: BTreeMap<Key, u64>,
     pub(super) changes: Vec<Change>,
     /// What an operator should know of it.
-    pub(super) notes: Vec<(String, &'static str)>,
+    pub(super) notes: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -111,7 +111,7 @@ pub(super) fn plan(files: &Files, shelf: &Shelf, hold: bool) -> Result<Plan, Vec
             if !there && kind != CONFIG {
                 let what = "it was deleted, and its file has not changed since: it is not made again; `tidegate apply` makes it";
                 plan.notes
-                    .push((format!("{}/{name}", kind.to_lowercase()), what));
+                    .push((format!("{}/{name}", kind.to_lowercase()), what.to_owned()));
             }
             continue;
         }
@@ -130,14 +130,9 @@ pub(super) fn plan(files: &Files, shelf: &Shelf, hold: bool) -> Result<Plan, Vec
             expected: None,
         });
     }
-    let gone = shelf.resources.values().filter(|one| {
-        let key = (one.kind.clone(), one.name.clone());
-        // The gateway itself is always what the files say.
-        let may = one.kind == CONFIG || (files.prune && one.from_file);
-        may && !said.contains(&key)
-    });
     if !hold {
-        plan.prune(gone.collect());
+        let gone = gone(&files.prune, shelf, &said, &mut plan.notes);
+        plan.prune(gone);
     }
     let unchanged = plan.documents.len() + usize::from(said.iter().any(|key| key.0 == CONFIG))
         == files.set.documents.len()
@@ -150,6 +145,46 @@ pub(super) fn plan(files: &Files, shelf: &Shelf, hold: bool) -> Result<Plan, Vec
     // What the gateway itself is, the files and the command line say.
     plan.whole.config = files.set.config.clone();
     Ok(plan)
+}
+
+/// What is in no file now and is to go; notes tell of what stays because a file
+/// is empty.
+fn gone<'s>(
+    prune: &Prune,
+    shelf: &'s Shelf,
+    said: &BTreeSet<Key>,
+    notes: &mut Vec<(String, String)>,
+) -> Vec<&'s Stored> {
+    let missing = shelf
+        .resources
+        .iter()
+        .filter(|(key, _)| !said.contains(*key));
+    let mut gone = Vec::new();
+    for (key, one) in missing {
+        let goes = match prune {
+            // The gateway itself is always what the files say.
+            _ if one.kind == CONFIG => true,
+            _ if !one.from_file => false,
+            Prune::Nothing => false,
+            Prune::All => true,
+            Prune::Only { known, empty } => {
+                let goes = known.contains(key);
+                if !goes {
+                    let empty: Vec<&str> = empty.iter().map(String::as_str).collect();
+                    let what = format!(
+                        "it is in no file now, but may have been in one that is empty: it stays until {} has content or is removed",
+                        empty.join(", ")
+                    );
+                    notes.push((format!("{}/{}", key.0.to_lowercase(), key.1), what));
+                }
+                goes
+            }
+        };
+        if goes {
+            gone.push(one);
+        }
+    }
+    gone
 }
 
 impl Plan {
@@ -168,7 +203,8 @@ impl Plan {
             let alone = kind == PLUGIN && self.binds(&one.name);
             if let (true, Some(document)) = (alone, document) {
                 let what = "its file is gone, but an endpoint of no file binds it: it stays";
-                self.notes.push((format!("plugin/{}", one.name), what));
+                self.notes
+                    .push((format!("plugin/{}", one.name), what.to_owned()));
                 self.documents.insert(key, document);
                 continue;
             }
@@ -195,5 +231,61 @@ impl Plan {
         self.documents.iter().any(|((kind, _), document)| {
             kind == ENDPOINT && resource::bound_plugins(document).any(|name| name == plugin)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Three endpoints are stored, rose and lily from files; iris and lily are in
+    /// files now, or lily is not.
+    #[track_caller]
+    fn check(prune: &Prune, said: &[&str], expected: &[&str], told: &[&str]) {
+        let key = |name: &str| (ENDPOINT.to_owned(), name.to_owned());
+        let stored = |name: &str, from_file| {
+            let stored = Stored {
+                kind: ENDPOINT.to_owned(),
+                name: name.to_owned(),
+                revision: 1,
+                document: json!({}),
+                from_file,
+            };
+            (key(name), stored)
+        };
+        let shelf = Shelf {
+            resources: BTreeMap::from([
+                stored("made", false),
+                stored("rose", true),
+                stored("lily", true),
+            ]),
+            ..Shelf::default()
+        };
+        let said = said.iter().map(|name| key(name)).collect();
+        let mut notes = Vec::new();
+        let gone = gone(prune, &shelf, &said, &mut notes);
+        let gone: Vec<&str> = gone.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(gone, expected);
+        let notes: Vec<&str> = notes.iter().map(|(object, _)| object.as_str()).collect();
+        assert_eq!(notes, told);
+    }
+
+    #[test]
+    fn only_what_came_from_a_file_and_was_not_in_an_empty_one_is_gone() {
+        check(&Prune::Nothing, &[], &[], &[]);
+        check(&Prune::All, &[], &["lily", "rose"], &[]);
+        check(&Prune::All, &["rose"], &["lily"], &[]);
+        let only = |known: &[&str]| Prune::Only {
+            known: known
+                .iter()
+                .map(|name| (ENDPOINT.to_owned(), (*name).to_owned()))
+                .collect(),
+            empty: BTreeSet::from(["rose.yaml".to_owned()]),
+        };
+        check(&only(&[]), &["lily"], &[], &["endpoint/rose"]);
+        check(&only(&["lily"]), &[], &["lily"], &["endpoint/rose"]);
+        check(&only(&["lily"]), &["lily", "rose"], &[], &[]);
     }
 }
