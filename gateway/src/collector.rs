@@ -25,10 +25,10 @@ const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// wakes this task, a switch of threads each; much less than `BATCH_WAIT`, and
 /// far from what fills the outbox.
 const GATHER: Duration = Duration::from_millis(5);
-/// Bytes of bodies after which a batch is closed. With the largest `bodyBytes`
-/// of both sides on top, a policy that keeps each body twice stays within what
-/// one call may bring back.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Bytes of bodies in a batch (DESIGN §6), and of a single exchange with both
+/// bodies at the largest `bodyBytes`. A policy that keeps each body twice stays
+/// within what one call may bring back.
+const BATCH_BYTES_MAX: usize = 2 << 20;
 /// Batches that wait for the disk; past it the collector waits, the
 /// outbox fills, and drops are counted there.
 const WRITES_MAX: usize = 16;
@@ -90,7 +90,7 @@ impl Collector {
             };
             let few = taken.len() < BATCH_MAX;
             for collected in taken.drain(..) {
-                add(&mut batches, collected);
+                self.ask_all(add(&mut batches, collected)).await;
                 self.ask_due(&mut batches).await;
             }
             self.ask_due(&mut batches).await;
@@ -109,13 +109,13 @@ impl Collector {
         let now = Instant::now();
         if batches.iter().any(|batch| batch.is_due(now)) {
             let all = std::mem::take(batches).into_iter();
-            let (due, rest) = all.partition(|batch| batch.is_due(now));
+            let (due, rest): (Vec<_>, _) = all.partition(|batch| batch.is_due(now));
             *batches = rest;
             self.ask_all(due).await;
         }
     }
 
-    async fn ask_all(&self, batches: Vec<Batch>) {
+    async fn ask_all(&self, batches: impl IntoIterator<Item = Batch>) {
         for batch in batches {
             let Some(kept) = self.ask(batch).await else {
                 continue;
@@ -205,6 +205,16 @@ impl Drop for Counts<'_> {
 }
 
 impl Batch {
+    fn new(first: Collected) -> Self {
+        Self {
+            bytes: body_bytes(&first.exchange),
+            collect: first.collect,
+            asked: first.asked,
+            exchanges: vec![first.exchange],
+            since: Instant::now(),
+        }
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.exchanges.len() >= BATCH_MAX
             || self.bytes >= BATCH_BYTES_MAX
@@ -212,30 +222,32 @@ impl Batch {
     }
 }
 
-fn add(batches: &mut Vec<Batch>, collected: Collected) {
-    let bytes = [
-        &collected.exchange.request_body,
-        &collected.exchange.response_body,
-    ]
-    .into_iter()
-    .flatten()
-    .map(|body| body.data.len())
-    .sum::<usize>();
+/// Bytes of both bodies.
+fn body_bytes(exchange: &CollectedExchange) -> usize {
+    [&exchange.request_body, &exchange.response_body]
+        .into_iter()
+        .flatten()
+        .map(|body| body.data.len())
+        .sum()
+}
+
+/// Puts an exchange into the batch of its policies; gives the one that was begun
+/// where that has no room for it.
+fn add(batches: &mut Vec<Batch>, collected: Collected) -> Option<Batch> {
     let same = batches.iter_mut().find(|batch| {
         Arc::ptr_eq(&batch.collect, &collected.collect) && batch.asked == collected.asked
     });
-    if let Some(batch) = same {
-        batch.exchanges.push(collected.exchange);
-        batch.bytes += bytes;
-    } else {
-        batches.push(Batch {
-            collect: collected.collect,
-            asked: collected.asked,
-            exchanges: vec![collected.exchange],
-            bytes,
-            since: Instant::now(),
-        });
+    let Some(batch) = same else {
+        batches.push(Batch::new(collected));
+        return None;
+    };
+    let bytes = batch.bytes + body_bytes(&collected.exchange);
+    if bytes > BATCH_BYTES_MAX {
+        return Some(std::mem::replace(batch, Batch::new(collected)));
     }
+    batch.exchanges.push(collected.exchange);
+    batch.bytes = bytes;
+    None
 }
 
 /// The exchanges with bodies cut to what one policy is given; none where they

@@ -1,8 +1,8 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::policy::Designation;
 use crate::policy::tests::exchange;
+use crate::policy::{CollectedBody, Designation};
 
 /// One exchange, and an entry of each of these exchanges.
 fn kept(of: &[Option<usize>]) -> Kept {
@@ -63,4 +63,42 @@ fn what_is_taken_and_cannot_be_written_is_not_delivered() {
         &metrics,
         &[("taken", 1), ("delivered", 0), ("dropped_disk", 1)],
     );
+}
+
+/// Exchanges with a body of so many KiB each: those of every batch that was
+/// ended, and of the one that was begun last.
+#[track_caller]
+fn batched(bodies: &[usize], expected: &[&[usize]]) {
+    let collect: Arc<[CollectEntry]> = Arc::new([]);
+    let (mut batches, mut ended) = (Vec::new(), Vec::new());
+    for kib in bodies {
+        let body = CollectedBody {
+            data: Bytes::from(vec![0; kib << 10]),
+            complete: true,
+        };
+        let collected = Collected {
+            collect: Arc::clone(&collect),
+            asked: 1,
+            exchange: CollectedExchange {
+                request_body: Some(body),
+                ..exchange()
+            },
+        };
+        ended.extend(add(&mut batches, collected));
+    }
+    ended.append(&mut batches);
+    let kib = |batch: &Batch| {
+        let bodies = batch.exchanges.iter().map(body_bytes);
+        assert_eq!(batch.bytes, bodies.clone().sum::<usize>());
+        bodies.map(|bytes| bytes >> 10).collect::<Vec<_>>()
+    };
+    let found: Vec<_> = ended.iter().map(kib).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn no_exchange_carries_a_batch_past_its_bytes() {
+    batched(&[1, 1, 2046], &[&[1, 1, 2046]]);
+    batched(&[1, 2048], &[&[1], &[2048]]);
+    batched(&[2047, 2048, 1, 1], &[&[2047], &[2048], &[1, 1]]);
 }

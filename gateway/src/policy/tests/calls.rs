@@ -76,6 +76,31 @@ pub(super) fn candidates(weights: &[(&str, u32)]) -> Vec<Candidate> {
         .collect()
 }
 
+/// The largest exchange there is, and a batch as full as any, each body kept
+/// twice.
+#[tokio::test]
+async fn model_data_can_keep_all_of_the_largest_batch() {
+    let fixture = fixture();
+    let loaded = fixture.shipped("model-data").await;
+    let mut spec = binding(&loaded.spec().name);
+    let all = serde_json::json!(["inputs", "predictions", "request", "response"]);
+    spec.binding.config = serde_json::json!({ "designations": all });
+    let policy = fixture.host.bind(&loaded, spec).await.unwrap();
+    for (exchanges, bytes) in [(1, 1 << 20), (256, 4 << 10)] {
+        let body = CollectedBody {
+            data: Bytes::from(vec![b'1'; bytes]),
+            complete: true,
+        };
+        let mut one = exchange();
+        one.request_body = Some(body.clone());
+        one.response_body = Some(body);
+        let batch = vec![one; exchanges];
+        let kept = policy.collect(&batch, Vec::new()).await.unwrap();
+        assert_eq!(kept.len(), 4 * exchanges);
+        assert!(kept.iter().all(|entry| entry.data.len() == bytes));
+    }
+}
+
 #[tokio::test]
 async fn model_data_keeps_what_a_model_was_given_and_what_it_answered() {
     let fixture = fixture();
