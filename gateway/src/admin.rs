@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::id::new_request_id;
+use crate::listen::Reload;
 use crate::reconcile::Control;
 use crate::resource;
 use crate::shutdown::Tasks;
@@ -80,6 +81,7 @@ pub enum AdminError {
 #[derive(Debug)]
 pub struct Running {
     url: String,
+    warnings: Vec<String>,
     tasks: Tasks,
 }
 
@@ -88,6 +90,12 @@ impl Running {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What an operator should know of its certificate.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Stops accepting, and ends what is under way within 2 s.
@@ -109,7 +117,8 @@ struct Api {
     tasks: Tasks,
 }
 
-/// Binds and serves. On the control runtime.
+/// Binds and serves, with a certificate that `reload` reads again when its files
+/// change. On the control runtime.
 ///
 /// # Errors
 ///
@@ -118,6 +127,7 @@ pub async fn start(
     config: &resource::Admin,
     token: Zeroizing<String>,
     control: Arc<Control>,
+    reload: &Reload,
 ) -> Result<Running, AdminError> {
     let address = config.address;
     let bind = |cause| AdminError::Bind { address, cause };
@@ -133,10 +143,15 @@ pub async fn start(
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         tasks: tasks.clone(),
     });
+    let warnings = tls.as_ref().map(tls::Acceptor::warnings);
+    if let Some(tls) = &tls {
+        tls.watch(reload, tasks.clone());
+    }
     let scheme = if tls.is_some() { "https" } else { "http" };
     tasks.spawn(accept(listener, tls.map(Arc::new), api));
     Ok(Running {
         url: format!("{scheme}://{bound}"),
+        warnings: warnings.unwrap_or_default(),
         tasks,
     })
 }

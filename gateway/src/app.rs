@@ -229,7 +229,8 @@ impl Up<'_> {
     ) -> anyhow::Result<Ended> {
         let state = self.state.path();
         let listening = listen::start(self.config, inherited, state, shared, self.control)?;
-        let admin = admin::start(&self.config.admin, token, Arc::clone(self.control)).await?;
+        let (control, reload) = (Arc::clone(self.control), listening.reload());
+        let admin = admin::start(&self.config.admin, token, control, reload).await?;
         let listeners: Vec<ListenerStatus> = listening
             .addresses()
             .iter()
@@ -238,8 +239,13 @@ impl Up<'_> {
                 url: one.url.clone(),
             })
             .collect();
-        let warnings = [self.warnings.clone(), listening.warnings()].concat();
-        self.control.tell_facts(listeners.clone(), warnings);
+        let warnings = [
+            self.warnings.clone(),
+            listening.warnings(),
+            admin.warnings().to_owned(),
+        ];
+        self.control
+            .tell_facts(listeners.clone(), warnings.concat(), reload.problems());
         self.state.write_run(&RunFile {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
@@ -40,6 +40,7 @@ mod framing;
 mod guard;
 mod inherited;
 mod pulse;
+mod reload;
 mod sent;
 mod serve;
 mod tls;
@@ -47,11 +48,10 @@ mod worker;
 
 use accept::{Door, Hand, House};
 pub use inherited::Inherited;
+pub use reload::{Place, Reload};
 use serve::Answer;
 pub use tls::{CertificateError, Tls, TlsStream};
 
-/// How often certificate files are looked at: half of what SEMANTICS §9 allows.
-const RELOAD_LOOK: Duration = Duration::from_secs(1);
 /// How long callers of a socket that was handed over wait for replicas: longer
 /// is a failure that they should hear of.
 const HOLD_MAX: Duration = Duration::from_secs(30);
@@ -97,7 +97,7 @@ impl fmt::Display for ListenError {
 pub struct Listening {
     addresses: Vec<Address>,
     warnings: Vec<String>,
-    certificates: Arc<Mutex<Vec<String>>>,
+    reload: Reload,
     tasks: Tasks,
     opened: CancellationToken,
     cut: CancellationToken,
@@ -119,12 +119,16 @@ impl Listening {
     }
 
     /// What an operator should know: plain HTTP, development certificates,
-    /// keys that others can read, certificates that failed to reload.
+    /// keys that others can read.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.warnings.clone();
-        warnings.extend(self.certificates.lock().iter().cloned());
-        warnings
+        self.warnings.clone()
+    }
+
+    /// What reads certificates again, and says which it could not.
+    #[must_use]
+    pub fn reload(&self) -> &Reload {
+        &self.reload
     }
 
     /// Accepts from sockets that were handed over once `ready` has ended, or
@@ -279,7 +283,11 @@ fn start_with<A: Answer>(
     }
     let cut = CancellationToken::new();
     let (hands, threads) = start_workers(workers(config), &joints, &cut, &make)?;
-    let certificates = Arc::default();
+    let reload = Reload::new(
+        Arc::clone(&joints.metrics),
+        Arc::clone(&joints.events),
+        joints.control.clone(),
+    );
     let room = joints.limits.connections.min(Semaphore::MAX_PERMITS);
     let house = House {
         seats: Arc::new(Semaphore::new(room)),
@@ -290,8 +298,12 @@ fn start_with<A: Answer>(
     let addresses = ready.iter().map(|one| address_of(&one.door)).collect();
     for Ready { socket, door } in ready {
         if let Some(tls) = &door.tls {
-            show_expiries(&joints.metrics, &door.name, tls);
-            watch_files(&joints, &door.name, tls, &certificates);
+            let place = Place {
+                label: door.name.clone(),
+                object: format!("listener/{}", door.name),
+                words: format!("listener {}", door.name),
+            };
+            reload.watch(place, tls, joints.tasks.clone());
         }
         let accepting = accept::accept(socket, door, house.clone());
         joints.tasks.spawn(accepting);
@@ -299,7 +311,7 @@ fn start_with<A: Answer>(
     Ok(Listening {
         addresses,
         warnings,
-        certificates,
+        reload,
         tasks: joints.tasks,
         opened: house.opened,
         cut,
@@ -402,74 +414,6 @@ fn address_of(door: &Door) -> Address {
         address: door.address,
         url: format!("{scheme}://{reached}"),
     }
-}
-
-/// `tidegate_certificate_expiry_seconds`, by listener; further certificates of
-/// one have their place in its list behind the name.
-fn show_expiries(metrics: &Metrics, name: &str, tls: &Tls) {
-    for (place, expires) in tls.expiries().into_iter().enumerate() {
-        let label = match place {
-            0 => name.to_owned(),
-            place => format!("{name}[{place}]"),
-        };
-        metrics
-            .certificate_expiry_seconds
-            .with(&[&label])
-            .set(expires);
-    }
-}
-
-/// Looks at the files of a listener for as long as it lives. Connections that
-/// are open keep what they have.
-fn watch_files(joints: &Joints, name: &str, tls: &Arc<Tls>, problems: &Arc<Mutex<Vec<String>>>) {
-    let (name, tls, problems) = (name.to_owned(), Arc::clone(tls), Arc::clone(problems));
-    let (metrics, events) = (Arc::clone(&joints.metrics), Arc::clone(&joints.events));
-    let (control, stop) = (joints.control.clone(), joints.tasks.clone());
-    let watching = async move {
-        let object = format!("listener/{name}");
-        let prefix = format!("listener {name}: ");
-        let mut watcher = tls::Watcher::new(&tls);
-        let mut ticks = interval(RELOAD_LOOK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let at = Arc::clone(&tls);
-            let looking = control.blocking(move || {
-                let found = watcher.look(&at);
-                (watcher, found)
-            });
-            let Ok((back, found)) = looking.await else {
-                return;
-            };
-            watcher = back;
-            let Some(outcome) = found else { continue };
-            let mut problems = problems.lock();
-            problems.retain(|problem| !problem.starts_with(&prefix));
-            match outcome {
-                Ok(()) => {
-                    show_expiries(&metrics, &name, &tls);
-                    events.tell(
-                        "CertificateReloaded",
-                        &object,
-                        "certificates were read again",
-                    );
-                }
-                Err(errors) => {
-                    for error in errors {
-                        let text = format!("the old certificate stays: {error}");
-                        events.tell("CertificateRefused", &object, &text);
-                        problems.push(format!("{prefix}{text}"));
-                    }
-                }
-            }
-        }
-    };
-    joints.control.spawn(async move {
-        tokio::select! {
-            () = watching => {}
-            () = stop.stopped() => {}
-        }
-    });
 }
 
 #[cfg(test)]

@@ -150,6 +150,8 @@ struct Facts {
     draining: bool,
     listeners: Vec<ListenerStatus>,
     warnings: Vec<String>,
+    /// Why certificates were not read again.
+    certificates: Arc<Mutex<Vec<String>>>,
     /// Why the files, as they are now, are not applied.
     files: Option<String>,
     /// What of the files waits for a restart.
@@ -263,11 +265,18 @@ impl Control {
         Ok(control)
     }
 
-    /// Tells status where callers connect and what an operator should know.
-    pub fn tell_facts(&self, listeners: Vec<ListenerStatus>, warnings: Vec<String>) {
+    /// Tells status where callers connect and what an operator should know, at
+    /// the start and, of certificates, from then on.
+    pub fn tell_facts(
+        &self,
+        listeners: Vec<ListenerStatus>,
+        warnings: Vec<String>,
+        certificates: Arc<Mutex<Vec<String>>>,
+    ) {
         let mut facts = self.facts.write();
         facts.listeners = listeners;
         facts.warnings = warnings;
+        facts.certificates = certificates;
     }
 
     /// What happened.

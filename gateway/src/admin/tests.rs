@@ -1,4 +1,5 @@
 mod bodies;
+mod secure;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use super::{Running, start};
+use crate::listen::Reload;
 use crate::metrics::Metrics;
 use crate::reconcile::status::ListenerStatus;
 use crate::reconcile::{Control, ControlOptions};
-use crate::resource::{CertificateFiles, Source, check as check_resources};
+use crate::resource::{Source, check as check_resources};
 use crate::shutdown::Tasks;
 use crate::table::Table;
 
@@ -77,13 +79,24 @@ async fn admin() -> Admin {
         .await
         .unwrap();
     let token = Zeroizing::new("secret".to_owned());
-    let running = start(&config, token, Arc::clone(&control)).await.unwrap();
+    let reload = reload(&control);
+    let running = start(&config, token, Arc::clone(&control), &reload).await;
+    let running = running.unwrap();
     Admin {
         config,
         running,
         control,
         _state: state,
     }
+}
+
+fn reload(control: &Control) -> Reload {
+    let (metrics, events) = (control.metrics(), control.events());
+    Reload::new(
+        Arc::clone(metrics),
+        Arc::clone(events),
+        control.tasks().clone(),
+    )
 }
 
 impl Admin {
@@ -183,7 +196,7 @@ async fn every_row_answers() {
     };
     admin
         .control
-        .tell_facts(vec![listener], vec!["plain".to_owned()]);
+        .tell_facts(vec![listener], vec!["plain".to_owned()], Arc::default());
     assert_eq!(admin.send("GET /readyz", &[], b"").await.status, 200);
     let metrics = admin.send("GET /metrics", &[], b"").await;
     assert!(metrics.body.contains("tidegate_"), "{}", metrics.body);
@@ -423,72 +436,12 @@ async fn a_gateway_that_drains_is_not_ready() {
         name: "http".to_owned(),
         url: "http://127.0.0.1:1".to_owned(),
     };
-    admin.control.tell_facts(vec![listener], Vec::new());
+    admin
+        .control
+        .tell_facts(vec![listener], Vec::new(), Arc::default());
     assert_eq!(admin.send("GET /readyz", &[], b"").await.status, 200);
     admin.control.tell_draining();
     assert_eq!(admin.send("GET /readyz", &[], b"").await.status, 503);
     assert_eq!(admin.send("GET /healthz", &[], b"").await.status, 200);
-    admin.control.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_certificate_it_speaks_tls_only() {
-    let admin = admin().await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, content: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    };
-    let certificate = CertificateFiles {
-        cert_file: file("crt", include_str!("tests/localhost.crt")),
-        key_file: file("key", include_str!("tests/localhost.key")),
-    };
-    let mut config = admin.config.clone();
-    config.certificate = Some(certificate.clone());
-    let token = Zeroizing::new("secret".to_owned());
-    let secured = start(&config, token.clone(), Arc::clone(&admin.control))
-        .await
-        .unwrap();
-    assert!(
-        secured.url().starts_with("https://127.0.0.1:"),
-        "{}",
-        secured.url()
-    );
-    let curl = tokio::process::Command::new("curl")
-        .args(["--silent", "--max-time", "20", "--cacert"])
-        .arg(&certificate.cert_file)
-        .args(["--header", "authorization: Bearer secret"])
-        .arg(format!("{}/v1/status", secured.url()))
-        .output()
-        .await
-        .unwrap();
-    let status: Value = serde_json::from_slice(&curl.stdout).unwrap();
-    assert_eq!(
-        status["endpoints"]["total"],
-        2,
-        "{}",
-        String::from_utf8_lossy(&curl.stderr)
-    );
-    let mut plain = TcpStream::connect(secured.url().strip_prefix("https://").unwrap())
-        .await
-        .unwrap();
-    plain
-        .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"), "plain HTTP was answered");
-    secured.stop().await;
-
-    config.certificate = Some(CertificateFiles {
-        cert_file: "/nowhere".into(),
-        ..certificate
-    });
-    let error = start(&config, token, Arc::clone(&admin.control))
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("/nowhere"), "{error}");
     admin.control.stop().await;
 }

@@ -108,7 +108,7 @@ impl Metrics {
             plugin_metrics_dropped: made.family("plugin_metrics_dropped_total", "Values of a plugin's own metrics that were not counted, because its resource does not declare the name, or not that label or value of it", &["plugin"])?,
             plugin_log_lines_dropped: made.family("plugin_log_lines_dropped_total", "Lines of a plugin that were not logged, because they were too many", &["plugin"])?,
             collect_entries: made.family("collect_entries_total", "Collected entries: taken (a policy kept it), then delivered (its file has it) or dropped_disk (it could not be written); never taken: dropped_bytes or dropped_queue (too much waits for the policy), dropped_policy (it failed), dropped_exchange (it named one it was not shown)", &["endpoint", "version", "result"])?,
-            certificate_expiry_seconds: made.family("certificate_expiry_seconds", "When a certificate ends, in seconds from 1970; by listener", &["name"])?,
+            certificate_expiry_seconds: made.family("certificate_expiry_seconds", "When a certificate ends, in seconds from 1970; by listener, and spec.admin: that of the admin API", &["name"])?,
             moved_shares: made.family("moved_shares_total", "Exchanges drawn while the share of a version was moved to others, because none of its replicas was ready", &version)?,
             mirror: made.family("mirror_total", "Copies of exchanges by the version that got them: same, status_differs, size_differs, body_differs, uncompared (an answer broke off), failed, skipped_REASON (not sent)", &["endpoint", "version", "result"])?,
             mirror_slower_seconds: made.family("mirror_slower_seconds", "By how much later than the original's the answer to a copy began", &version)?,

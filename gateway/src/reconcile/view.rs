@@ -128,6 +128,7 @@ impl Control {
             warnings: facts
                 .warnings
                 .iter()
+                .chain(&*facts.certificates.lock())
                 .chain(&facts.files)
                 .chain(&facts.restart)
                 .cloned()

@@ -156,7 +156,8 @@ pub struct AdminTls {
     /// Whether it has a certificate.
     #[schemars(extend("default" = "none"))]
     pub mode: Option<AdminTlsMode>,
-    /// Exactly one, where the mode is `certificates`. Read at the start of the gateway.
+    /// Exactly one, where the mode is `certificates`. Read again within 2 s when its files
+    /// change.
     #[schemars(length(max = 1))]
     pub certificates: Option<Vec<CertificateFiles>>,
 }
