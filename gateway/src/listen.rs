@@ -298,12 +298,7 @@ fn start_with<A: Answer>(
     let addresses = ready.iter().map(|one| address_of(&one.door)).collect();
     for Ready { socket, door } in ready {
         if let Some(tls) = &door.tls {
-            let place = Place {
-                label: door.name.clone(),
-                object: format!("listener/{}", door.name),
-                words: format!("listener {}", door.name),
-            };
-            reload.watch(place, tls, joints.tasks.clone());
+            reload.watch(Place::listener(&door.name), tls, joints.tasks.clone());
         }
         let accepting = accept::accept(socket, door, house.clone());
         joints.tasks.spawn(accepting);

@@ -29,6 +29,17 @@ pub struct Place {
     pub words: String,
 }
 
+impl Place {
+    /// A listener.
+    pub(super) fn listener(name: &str) -> Self {
+        Self {
+            label: name.to_owned(),
+            object: format!("listener/{name}"),
+            words: format!("listener {name}"),
+        }
+    }
+}
+
 /// What reads certificates again.
 #[derive(Debug, Clone)]
 pub struct Reload {
