@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use tidegate_tests::gateway::{Gateway, Setup, binary};
+use tidegate_tests::gateway::{Gateway, binary};
 use tidegate_tests::output::check;
 use tidegate_tests::replica::Replica;
 use tidegate_tests::yaml;
@@ -229,70 +229,6 @@ fn a_version_comes_of_the_file_of_its_endpoint() {
     write("list.yaml", "- 1\n");
     let list = gateway.cli(&["version", "update", "iris", "gray", "-f", "list.yaml"]);
     check(&list, 1, "", "list.yaml: is not one version");
-}
-
-#[test]
-fn waiting_tells_the_reason_and_ends_early_with_the_log() {
-    let blue = Replica::start("blue");
-    let gateway = Setup::new(&iris(&blue)).start();
-    let create = |name: &str, command: &str, words: &[&str]| {
-        let set = format!("process.command={command}");
-        let line = ["version", "create", "iris", name, "--set", &set];
-        gateway.cli(&[&line[..], words].concat())
-    };
-    let failing = "[sh, -c, 'echo no model here >&2; exit 3']";
-    let failed = create("green", failing, &["--wait", "--timeout", "5m"]);
-    check(
-        &failed,
-        1,
-        "version/iris/green created\n",
-        "tidegate: version/iris/green is Transitioning: ",
-    );
-    check(&failed, 1, "", "the last lines of version green:\n");
-    check(&failed, 1, "", "no model here\n");
-    check(
-        &failed,
-        1,
-        "",
-        "tidegate: version/iris/green failed: version green: ",
-    );
-    let waited = gateway.cli(&["wait", "endpoint/iris"]);
-    check(&waited, 1, "", "endpoint/iris failed: version green: ");
-
-    let slow = create("gray", "[sleep, '600']", &["--wait", "--timeout", "1s"]);
-    check(
-        &slow,
-        4,
-        "",
-        "version/iris/gray is not healthy after 1s: it is Transitioning",
-    );
-    let alone = create("gray2", "[sleep, '600']", &["--timeout", "1s"]);
-    check(&alone, 2, "", "--wait");
-}
-
-#[test]
-fn applying_can_wait_too() {
-    let (blue, other) = (Replica::start("blue"), Replica::start("other"));
-    let gateway = Gateway::start(&iris(&blue));
-    let file = gateway.folder().join("other.yaml");
-    let version = yaml::version("one", &[&other], "default: true");
-    std::fs::write(&file, yaml::open("other", &[version])).unwrap();
-    let applied = gateway.cli(&["apply", "-f", "other.yaml", "--wait"]);
-    check(
-        &applied,
-        0,
-        "endpoint/other created\nendpoint/other is healthy\n",
-        "",
-    );
-    let version = yaml::command("one", &["sh", "-c", "exit 1"], "default: true");
-    std::fs::write(&file, yaml::open("other", &[version])).unwrap();
-    let applied = gateway.cli(&["apply", "-f", "other.yaml", "--wait"]);
-    check(
-        &applied,
-        1,
-        "endpoint/other changed\n",
-        "endpoint/other failed: version one: ",
-    );
 }
 
 #[test]

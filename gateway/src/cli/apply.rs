@@ -13,9 +13,9 @@ use serde_json::Value;
 use super::connect::Gateway;
 use super::files::Files;
 use super::kind::Named;
-use super::resources::{Resources, object, path};
+use super::resources::{self, Resources, object, path};
 use super::row::text;
-use super::wait::Patience;
+use super::wait::{Patience, Wanted};
 use super::{Failure, To, say, tell};
 use crate::resource::{Document, Problem, Source, located};
 
@@ -32,7 +32,7 @@ pub struct Apply {
     #[arg(long)]
     prune: bool,
     /// Only check, on the gateway, and say what would be done.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
     #[command(flatten)]
     patience: Patience,
@@ -63,18 +63,8 @@ impl Apply {
         if self.prune {
             prune(&gateway, &endpoints.documents, self.dry_run, suffix).await?;
         }
-        if self.patience.waits() {
-            let endpoints: Vec<Named> = endpoints
-                .documents
-                .iter()
-                .map(|document| Named::Endpoint(document.name.clone()))
-                .collect();
-            self.patience.healthy(&gateway, &endpoints).await?;
-            for named in endpoints {
-                say(&format!("{named} is healthy"))?;
-            }
-        }
-        Ok(())
+        let named: Vec<Named> = endpoints.documents.iter().map(resources::named).collect();
+        self.patience.until(&gateway, &named, Wanted::Healthy).await
     }
 
     async fn write(

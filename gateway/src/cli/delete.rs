@@ -13,7 +13,8 @@ use http::Method;
 use super::connect::Gateway;
 use super::files::Files;
 use super::kind::{Named, wanted};
-use super::resources::{Resources, object, path};
+use super::resources::{Resources, named};
+use super::wait::{Patience, Wanted};
 use super::{Failure, To, complete, say};
 
 /// `tidegate delete`.
@@ -21,6 +22,7 @@ use super::{Failure, To, complete, say};
 #[command(after_help = "Examples:
   tidegate delete endpoint iris
   tidegate delete version/iris/green
+  tidegate delete endpoint/iris --wait --timeout 5m
   tidegate delete -f iris.yaml --ignore-not-found")]
 pub struct Delete {
     /// endpoint or version; or KIND/NAME, as endpoint/iris and version/iris/blue.
@@ -43,8 +45,10 @@ pub struct Deletion {
     #[arg(long)]
     ignore_not_found: bool,
     /// Only say what would be done.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     to: To,
 }
@@ -60,8 +64,7 @@ impl Delete {
                         "which {what}? name one, as in {what}/NAME"
                     )));
                 };
-                let named = Named::of(kind, &name)?;
-                vec![(named.to_string(), named.path())]
+                vec![Named::of(kind, &name)?]
             }
             None => {
                 let files = Files::of(self.files.clone());
@@ -69,34 +72,35 @@ impl Delete {
                 let mut documents: Vec<_> = read.documents.iter().collect();
                 // What binds a plugin goes before it.
                 documents.sort_by_key(|one| one.kind == "Plugin");
-                let all = documents.into_iter();
-                all.map(|one| (object(one), path(one))).collect()
+                documents.into_iter().map(named).collect()
             }
         };
-        self.how.act(&targets).await
+        self.how.act(targets).await
     }
 }
 
 impl Deletion {
-    /// Takes away what is at these paths of the admin API, each with how it is
-    /// shown, until one is refused.
-    pub(super) async fn act(&self, targets: &[(String, String)]) -> Result<(), Failure> {
+    /// Takes these away, until one is refused; then waits where that is wanted,
+    /// for all at once, also for one that was not there: its replicas may be.
+    pub(super) async fn act(&self, targets: Vec<Named>) -> Result<(), Failure> {
         let gateway = Gateway::find(&self.to)?;
-        for (shown, path) in targets {
-            self.one(&gateway, shown, path).await?;
+        for named in &targets {
+            self.one(&gateway, named).await?;
         }
-        Ok(())
+        self.patience
+            .until(&gateway, &targets, Wanted::Deleted)
+            .await
     }
 
-    async fn one(&self, gateway: &Gateway, shown: &str, path: &str) -> Result<(), Failure> {
+    async fn one(&self, gateway: &Gateway, named: &Named) -> Result<(), Failure> {
         let (query, suffix) = if self.dry_run {
             ("?dryRun=true", " (dry run)")
         } else {
             ("", "")
         };
-        let path = format!("{path}{query}");
+        let path = format!("{}{query}", named.path());
         match gateway.send(Method::DELETE, &path, "", Bytes::new()).await {
-            Ok(_) => say(&format!("{shown} deleted{suffix}")),
+            Ok(_) => say(&format!("{named} deleted{suffix}")),
             Err(Failure::NotFound(_)) if self.ignore_not_found => Ok(()),
             Err(failure) => Err(failure),
         }

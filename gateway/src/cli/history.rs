@@ -4,7 +4,6 @@
 
 use bytes::Bytes;
 use clap::Args;
-use http::Method;
 use serde_json::json;
 
 use super::age::{age, now};
@@ -13,6 +12,7 @@ use super::get::structured;
 use super::kind::{Named, Object};
 use super::row::{list, text, whole};
 use super::table::Table;
+use super::wait::{Patience, Wanted};
 use super::{Failure, Output, say};
 
 /// `tidegate history`.
@@ -76,12 +76,15 @@ impl History {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tidegate rollback endpoint iris --to 3
+  tidegate rollback endpoint/iris --to 3 --wait --timeout 5m
   tidegate rollback plugin weighted-split")]
 pub struct Rollback {
     /// The revision to go back to, as `history` shows it; of a plugin left out:
     /// the content before.
     #[arg(long = "to", value_name = "REVISION")]
     revision: Option<u64>,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     object: Object,
 }
@@ -102,10 +105,11 @@ impl Rollback {
             (Named::Endpoint(_) | Named::Plugin(_), Some(to)) => {
                 let path = format!("{}/rollback", named.path());
                 let content = Bytes::from(json!({ "to": to }).to_string());
-                Gateway::find(&self.object.to)?
-                    .send(Method::POST, &path, "application/json", content)
-                    .await?;
-                say(&format!("{named} is as it was at revision {to}"))
+                let gateway = Gateway::find(&self.object.to)?;
+                gateway.post(&path, "application/json", content).await?;
+                say(&format!("{named} is as it was at revision {to}"))?;
+                let one = std::slice::from_ref(&named);
+                self.patience.until(&gateway, one, Wanted::Healthy).await
             }
         }
     }

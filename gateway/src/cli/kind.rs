@@ -111,6 +111,14 @@ impl Named {
         }
     }
 
+    /// The endpoint that it is or belongs to; a plugin belongs to none.
+    pub(super) fn endpoint(&self) -> Option<&str> {
+        match self {
+            Self::Endpoint(name) | Self::Version(name, _) => Some(name),
+            Self::Plugin(_) => None,
+        }
+    }
+
     /// Where the admin API has it.
     pub(super) fn path(&self) -> String {
         match self {

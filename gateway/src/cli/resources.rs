@@ -6,6 +6,7 @@
 
 use super::connect::Gateway;
 use super::files::Files;
+use super::kind::Named;
 use super::{Failure, To, tell};
 use crate::resource::{self, Beside, Checked, Document, Source};
 
@@ -80,6 +81,15 @@ fn collection(kind: &str) -> Option<&'static str> {
         "Endpoint" => Some("/v1/endpoints"),
         "Plugin" => Some("/v1/plugins"),
         _ => None,
+    }
+}
+
+/// What a document of [`Resources`] is.
+pub(super) fn named(document: &Document) -> Named {
+    let name = document.name.clone();
+    match document.kind.as_str() {
+        "Plugin" => Named::Plugin(name),
+        _ => Named::Endpoint(name),
     }
 }
 

@@ -1,6 +1,6 @@
-//! What `top` takes out of the metrics: Prometheus' text, by endpoint and version.
+//! What is taken out of the metrics: Prometheus' text, by endpoint and version.
 //!
-//! Leaves out what it does not know. Used by `top`.
+//! Leaves out what it does not know. Used by `top` and `wait`.
 
 use std::collections::BTreeMap;
 
@@ -97,6 +97,17 @@ fn micros(text: &str) -> Option<u64> {
     Some((seconds * 1e6).round() as u64)
 }
 
+/// Whether metrics tell of replicas of an endpoint, or of one of its versions,
+/// in any state.
+pub(super) fn replicas(text: &str, endpoint: &str, version: Option<&str>) -> bool {
+    text.lines().filter_map(parts).any(|(name, labels, value)| {
+        name == "tidegate_replicas"
+            && value > 0.0
+            && label(labels, "endpoint") == Some(endpoint)
+            && (version.is_none() || label(labels, "version") == version)
+    })
+}
+
 /// Name, labels and value of a line of metrics.
 fn parts(line: &str) -> Option<(&str, &str, f64)> {
     let (sample, value) = line.rsplit_once(' ')?;
@@ -184,6 +195,18 @@ mod tests {
         let after = Sample::parse(AFTER, None);
         let again = Sample::parse(BEFORE, None).since(&after);
         assert_eq!(again.of("iris", "blue").requests, 10.0);
+    }
+
+    #[test]
+    fn replicas_are_there_in_any_state() {
+        let text = "# TYPE tidegate_replicas gauge\n\
+            tidegate_replicas{endpoint=\"iris\",state=\"ready\",version=\"blue\"} 0\n\
+            tidegate_replicas{endpoint=\"iris\",state=\"wanted\",version=\"blue\"} 0\n\
+            tidegate_replicas{endpoint=\"iris\",state=\"draining\",version=\"green\"} 2\n";
+        assert!(replicas(text, "iris", None));
+        assert!(replicas(text, "iris", Some("green")));
+        assert!(!replicas(text, "iris", Some("blue")));
+        assert!(!replicas(text, "rose", None));
     }
 
     #[track_caller]

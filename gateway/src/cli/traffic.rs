@@ -9,8 +9,9 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::connect::Gateway;
-use super::kind::segment;
-use super::row::{list, percent, text};
+use super::kind::{Named, segment};
+use super::row::{self, list, percent, text};
+use super::wait::{Patience, Wanted};
 use super::{Failure, To, complete, say};
 
 /// `tidegate traffic`.
@@ -19,7 +20,10 @@ pub enum Traffic {
     /// Set the shares of an endpoint's versions, as one change.
     #[command(after_help = "Examples:
   tidegate traffic set iris blue=90 green=10
-  tidegate traffic set iris green=100")]
+  tidegate traffic set iris green=100
+  tidegate traffic set iris blue=50 green=50 --wait --timeout 5m
+
+With --wait it waits for every version that is to get traffic.")]
     Set {
         /// The endpoint.
         #[arg(add = ArgValueCompleter::new(complete::endpoints))]
@@ -27,6 +31,9 @@ pub enum Traffic {
         /// VERSION=PERCENT; a version left out gets 0. What is left over goes to the default version.
         #[arg(required = true, value_parser = share, add = ArgValueCompleter::new(complete::shares))]
         shares: Vec<(String, f64)>,
+        /// Whether to wait for the versions that are to get traffic.
+        #[command(flatten)]
+        patience: Patience,
         /// Where the gateway is.
         #[command(flatten)]
         to: To,
@@ -48,6 +55,7 @@ impl Traffic {
         let Self::Set {
             endpoint,
             shares,
+            patience,
             to,
         } = self;
         let mut body = Map::new();
@@ -58,20 +66,66 @@ impl Traffic {
         }
         let path = format!("/v1/endpoints/{}/traffic", segment(endpoint)?);
         let content = Bytes::from(Value::Object(body).to_string());
-        let shown = Gateway::find(to)?
+        let gateway = Gateway::find(to)?;
+        let shown = gateway
             .send(Method::PUT, &path, "application/json", content)
             .await?;
         for version in list(&shown, "/status/versions") {
             let share = percent(version, "/traffic");
             say(&format!("{endpoint} {} {share}", text(version, "/name")))?;
         }
-        Ok(())
+        let meant = meant(&shown, endpoint, shares);
+        patience.until(&gateway, &meant, Wanted::Healthy).await
     }
+}
+
+/// The versions that these shares are for: those with one, and the default
+/// where something is left over. What they get now may be less, as long as one
+/// of them is not ready.
+fn meant(shown: &Value, endpoint: &str, shares: &[(String, f64)]) -> Vec<Named> {
+    let all: f64 = shares.iter().map(|(_, share)| share).sum();
+    let versions = row::versions(shown);
+    let names = versions.iter().filter_map(|version| {
+        let name = text(version, "/metadata/name");
+        let rest = version.pointer("/spec/default") == Some(&Value::Bool(true)) && all < 100.0;
+        let own = shares.iter().any(|(of, share)| of == name && *share > 0.0);
+        (own || rest).then(|| name.to_owned())
+    });
+    let named = |name| Named::Version(endpoint.to_owned(), name);
+    names.map(named).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn check_meant(shares: &[(&str, f64)], expected: &[&str]) {
+        let shown = json!({ "spec": { "versions": [{ "name": "blue" }, { "name": "green" }] } });
+        let shares: Vec<_> = shares
+            .iter()
+            .map(|(of, share)| ((*of).to_owned(), *share))
+            .collect();
+        let found: Vec<_> = meant(&shown, "iris", &shares)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(found, expected, "{shares:?}");
+    }
+
+    #[test]
+    fn the_default_is_meant_where_something_is_left_over() {
+        check_meant(
+            &[("green", 10.0)],
+            &["version/iris/blue", "version/iris/green"],
+        );
+        check_meant(&[("green", 100.0)], &["version/iris/green"]);
+        check_meant(&[("green", 0.0)], &["version/iris/blue"]);
+        check_meant(
+            &[("blue", 50.0), ("green", 50.0)],
+            &["version/iris/blue", "version/iris/green"],
+        );
+    }
 
     #[test]
     fn a_share_is_a_version_and_its_percent() {

@@ -16,7 +16,7 @@ use super::delete::Deletion;
 use super::get::structured;
 use super::kind::{Kind, Named};
 use super::set::Set;
-use super::wait::Patience;
+use super::wait::{Patience, Wanted};
 use super::{Failure, Output, To, Told, complete, say, tell};
 use crate::resource::{
     Problem, Source, absolute_version, located, located_at_root, node, suggestion, texts,
@@ -49,6 +49,7 @@ Examples:
     /// Take a version away; not the default of several, nor the last.
     #[command(after_help = "Examples:
   tidegate version delete iris blue
+  tidegate version delete iris blue --wait --timeout 5m
   tidegate version delete iris blue --ignore-not-found")]
     Delete(Delete),
 }
@@ -74,7 +75,7 @@ pub struct Change {
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., value_parser = Set::parse)]
     set: Vec<Set>,
     /// Only check, on the gateway, and say what would be done.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
     #[command(flatten)]
     patience: Patience,
@@ -165,12 +166,12 @@ impl Change {
             let suffix = if self.dry_run { " (dry run)" } else { "" };
             say(&format!("{named} {word}{suffix}"))?;
         }
+        let one = std::slice::from_ref(named);
+        if people {
+            return self.patience.until(gateway, one, Wanted::Healthy).await;
+        }
         if self.patience.waits() {
-            let one = std::slice::from_ref(named);
-            self.patience.healthy(gateway, one).await?;
-            if people {
-                return say(&format!("{named} is healthy"));
-            }
+            self.patience.quietly(gateway, one, Wanted::Healthy).await?;
             shown = gateway.get(&named.path()).await?;
         }
         match self.output {
@@ -346,6 +347,6 @@ fn written(shown: &Value) -> Value {
 impl Delete {
     async fn act(&self) -> Result<(), Failure> {
         let named = named(&self.endpoint, &self.name)?;
-        self.how.act(&[(named.to_string(), named.path())]).await
+        self.how.act(vec![named]).await
     }
 }

@@ -1,4 +1,4 @@
-//! `tidegate wait`: until a resource is healthy, or gone.
+//! `tidegate wait`: until a resource is healthy, or gone with its replicas.
 //!
 //! Tells on standard error what it waits for whenever that changes, and ends
 //! early where waiting longer is of no use. Called by `cli`, and by the verbs that
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::connect::Gateway;
 use super::kind::{Named, Object};
 use super::row::{self, list, text};
+use super::sample::replicas;
 use super::{Failure, say};
 use crate::units::Interval;
 
@@ -50,7 +51,7 @@ pub struct Wait {
 pub enum Wanted {
     /// Every version answers.
     Healthy,
-    /// It is gone.
+    /// It is gone, and its replicas have stopped.
     Deleted,
 }
 
@@ -83,11 +84,13 @@ impl Wanted {
     }
 }
 
-/// Whether and how long a verb that changes something waits for it.
+/// Whether and how long a verb that changes something waits for it. Where the
+/// verb has `--dry-run`, that conflicts with `wait`.
 #[derive(Debug, Clone, Args)]
 pub struct Patience {
-    /// Then wait until it is healthy; end early where it fails.
-    #[arg(long, conflicts_with = "dry_run")]
+    /// Then wait until it is healthy, or gone with its replicas where it was
+    /// deleted; end early where it fails.
+    #[arg(long)]
     wait: bool,
     /// How long to wait; then exit code 4.
     #[arg(long, default_value = "60s", requires = "wait", value_parser = Interval::parse)]
@@ -100,10 +103,36 @@ impl Patience {
         self.wait
     }
 
-    /// Waits for all of these at once; the first that fails ends it.
-    pub(super) async fn healthy(&self, gateway: &Gateway, all: &[Named]) -> Result<(), Failure> {
-        let each = |named| until(gateway, named, Wanted::Healthy, self.timeout);
-        try_join_all(all.iter().map(each)).await.map(drop)
+    /// Waits where that is wanted, for all of these at once, and says of each what
+    /// it is then; the first that fails ends it. A plugin has nothing to wait for.
+    pub(super) async fn until(
+        &self,
+        gateway: &Gateway,
+        all: &[Named],
+        wanted: Wanted,
+    ) -> Result<(), Failure> {
+        self.quietly(gateway, all, wanted).await?;
+        for named in all
+            .iter()
+            .filter(|one| self.wait && one.endpoint().is_some())
+        {
+            say(&format!("{named} is {}", wanted.word()))?;
+        }
+        Ok(())
+    }
+
+    /// The same, without a word on standard output.
+    pub(super) async fn quietly(
+        &self,
+        gateway: &Gateway,
+        all: &[Named],
+        wanted: Wanted,
+    ) -> Result<(), Failure> {
+        let waited = all
+            .iter()
+            .filter(|one| self.wait && one.endpoint().is_some());
+        let each = |named| until(gateway, named, wanted, self.timeout);
+        try_join_all(waited.map(each)).await.map(drop)
     }
 }
 
@@ -115,13 +144,10 @@ async fn until(
     wanted: Wanted,
     timeout: Interval,
 ) -> Result<(), Failure> {
-    let endpoint = match named {
-        Named::Endpoint(name) | Named::Version(name, _) => name,
-        Named::Plugin(_) => {
-            return Err(Failure::Usage(
-                "a plugin is never on its way: a swap has happened when it ends".to_owned(),
-            ));
-        }
+    let Some(endpoint) = named.endpoint() else {
+        return Err(Failure::Usage(
+            "a plugin is never on its way: a swap has happened when it ends".to_owned(),
+        ));
     };
     let path = format!("/v1/endpoints/{endpoint}");
     let until = Instant::now() + timeout.duration();
@@ -131,7 +157,11 @@ async fn until(
             Wanted::Deleted => gateway.get_if_there(&path).await?,
             Wanted::Healthy => Some(gateway.get(&path).await?),
         };
-        match look(named, found.as_ref(), wanted)? {
+        let seen = match look(named, found.as_ref(), wanted)? {
+            Seen::Done if wanted == Wanted::Deleted => left(gateway, named).await?,
+            seen => seen,
+        };
+        match seen {
             Seen::Done => return Ok(()),
             Seen::Failed(why, versions) => {
                 for version in versions {
@@ -153,6 +183,21 @@ async fn until(
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Whether replicas of what is gone are left. The gateway has no status of them
+/// any more, but their numbers stay among its metrics until the last has ended.
+async fn left(gateway: &Gateway, named: &Named) -> Result<Seen, Failure> {
+    let (endpoint, version) = match named {
+        Named::Version(endpoint, version) => (endpoint, Some(version.as_str())),
+        Named::Endpoint(endpoint) | Named::Plugin(endpoint) => (endpoint, None),
+    };
+    let metrics = gateway.text("/metrics").await?;
+    Ok(if replicas(&metrics, endpoint, version) {
+        Seen::NotYet("gone, but its replicas are not: they finish what they have".to_owned())
+    } else {
+        Seen::Done
+    })
 }
 
 /// Judges the endpoint that was found, or that there is none.
