@@ -31,6 +31,7 @@ pub mod kind;
 pub mod logs;
 pub mod plan;
 pub mod plugin;
+mod prune;
 mod resources;
 mod row;
 mod sample;

@@ -74,6 +74,89 @@ fn what_is_shown_can_be_applied_again_whatever_it_binds() {
     check(&gone, 0, "endpoint/iris deleted\n", "");
 }
 
+/// What files do not have goes where that is asked for, and is shown before.
+#[test]
+fn what_the_files_do_not_have_is_pruned() {
+    let blue = Replica::start("blue");
+    let gateway = bound(&blue);
+    let put = |name: &str, text: &str| {
+        write(&gateway, name, text);
+        check(&gateway.cli(&["apply", "-f", name]), 0, "", "");
+    };
+    let plugin = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: Plugin\nmetadata: {{ name: {name} }}\n\
+             spec: {{ {spec} }}\n"
+        )
+    };
+    let spare = plugin("spare", "role: auth, source: { file: tenant-auth.wasm }");
+    put("spare.yaml", &spare);
+    put("rose.yaml", &yaml::open("rose", &[version(&blue)]));
+    put(
+        "key.yaml",
+        &plugin("key-auth", "headers: [authorization, x-more]"),
+    );
+    let shown = gateway.cli_text(&["get", "endpoint/iris", "-o", "yaml"]);
+    write(&gateway, "iris.yaml", &shown);
+
+    let diff = gateway.cli(&["diff", "-f", "iris.yaml", "--prune"]);
+    check(&diff, 1, "--- running/endpoint/rose\n+++ /dev/null\n", "");
+    let text = String::from_utf8_lossy(&diff.stdout);
+    let gone: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("--- "))
+        .collect();
+    let all = ["endpoint/rose", "plugin/key-auth", "plugin/spare"];
+    assert_eq!(gone, all.map(|one| format!("--- running/{one}")));
+    check(&gateway.cli(&["diff", "-f", "iris.yaml"]), 0, "", "");
+
+    // The plugin that the file binds stays, and so do the shipped ones.
+    let lines = |suffix: &str| {
+        let gone = all.map(|one| format!("{one} deleted{suffix}\n")).concat();
+        format!("endpoint/iris unchanged{suffix}\n{gone}")
+    };
+    let prune = ["apply", "-f", "iris.yaml", "--prune"];
+    let dry = gateway.cli(&[&prune[..], &["--dry-run"]].concat());
+    check(&dry, 0, &lines(" (dry run)"), "");
+    check(&gateway.cli(&prune), 0, &lines(""), "");
+    assert_eq!(
+        gateway.cli_text(&["get", "all", "-o", "name"]),
+        "endpoint/iris\nversion/iris/blue\nplugin/key-auth\nplugin/model-data\n\
+         plugin/tenant-auth\nplugin/weighted-split\n"
+    );
+    let diff = gateway.cli(&["diff", "-f", "iris.yaml", "--prune"]);
+    check(&diff, 0, "", "");
+    assert!(diff.stdout.is_empty(), "{diff:?}");
+}
+
+/// A program that failed says nothing; that deletes nothing.
+#[test]
+fn nothing_is_pruned_for_files_that_say_nothing() {
+    let blue = Replica::start("blue");
+    let gateway = Gateway::start(&yaml::open("iris", &[version(&blue)]));
+    write(
+        &gateway,
+        "rose.yaml",
+        &yaml::open("rose", &[version(&blue)]),
+    );
+    write(&gateway, "empty.yaml", "\n");
+    let both = ["apply", "-f", "rose.yaml", "empty.yaml", "--prune"];
+    check(
+        &gateway.cli(&both),
+        1,
+        "",
+        "empty.yaml: it is empty; with --prune ",
+    );
+    let input = given(&gateway, "", &["apply", "-f", "-", "--prune"]);
+    check(&input, 1, "", "<stdin>: it is empty");
+    let none = given(&gateway, "# none\n", &["diff", "-f", "-", "--prune"]);
+    check(&none, 5, "", "--prune would delete all there are");
+    assert_eq!(
+        gateway.cli_text(&["get", "endpoints", "-o", "name"]),
+        "endpoint/iris\n"
+    );
+}
+
 #[test]
 fn a_plugin_that_neither_files_nor_gateway_have_is_told_once() {
     let blue = Replica::start("blue");

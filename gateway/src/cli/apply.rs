@@ -14,9 +14,8 @@ use super::connect::Gateway;
 use super::files::Files;
 use super::kind::Named;
 use super::resources::{self, Resources, object, path};
-use super::row::text;
 use super::wait::{Patience, Wanted};
-use super::{Failure, To, say, tell};
+use super::{Failure, To, prune, say, tell};
 use crate::resource::{Document, Problem, Source, located};
 
 /// `tidegate apply`.
@@ -28,7 +27,9 @@ use crate::resource::{Document, Problem, Source, located};
 pub struct Apply {
     #[command(flatten)]
     files: Files,
-    /// Take away every endpoint that the files do not have.
+    /// Then delete every endpoint that the files do not have, whoever made it, and
+    /// every plugin that they neither have nor bind; a shipped plugin is as shipped
+    /// then. `diff --prune` shows them.
     #[arg(long)]
     prune: bool,
     /// Only check, on the gateway, and say what would be done.
@@ -43,6 +44,9 @@ pub struct Apply {
 impl Apply {
     pub(super) async fn act(&self) -> Result<(), Failure> {
         let mut read = Resources::read(&self.files, &self.to).await?;
+        if self.prune {
+            prune::none_empty(&read)?;
+        }
         let gateway = Gateway::find(&self.to)?;
         let suffix = if self.dry_run { " (dry run)" } else { "" };
         // What endpoints bind comes before them: a new plugin is there when the
@@ -61,7 +65,13 @@ impl Apply {
         }
         self.write(&gateway, &endpoints, &later, suffix).await?;
         if self.prune {
-            prune(&gateway, &endpoints.documents, self.dry_run, suffix).await?;
+            let all: Vec<_> = read.documents.iter().chain(&endpoints.documents).collect();
+            for one in prune::gone(&gateway, &all).await? {
+                if !self.dry_run {
+                    one.delete(&gateway).await?;
+                }
+                say(&format!("{} deleted{suffix}", one.named))?;
+            }
         }
         let named: Vec<Named> = endpoints.documents.iter().map(resources::named).collect();
         self.patience.until(&gateway, &named, Wanted::Healthy).await
@@ -213,31 +223,4 @@ fn placed(failure: Failure, sources: &[Source], document: &Document) -> Failure 
         Failure::Refused(why) => Failure::Refused(format!("{}: {why}", object(document))),
         other => other,
     }
-}
-
-/// Takes away what the files do not have.
-async fn prune(
-    gateway: &Gateway,
-    documents: &[Document],
-    dry_run: bool,
-    suffix: &str,
-) -> Result<(), Failure> {
-    let kept: BTreeSet<&str> = documents
-        .iter()
-        .filter(|document| document.kind == "Endpoint")
-        .map(|document| document.name.as_str())
-        .collect();
-    for endpoint in gateway.items("/v1/endpoints").await? {
-        let name = text(&endpoint, "/metadata/name");
-        if kept.contains(name) {
-            continue;
-        }
-        if !dry_run {
-            let path = format!("/v1/endpoints/{name}");
-            let sent = gateway.send(Method::DELETE, &path, "", Bytes::new()).await;
-            sent.map(drop)?;
-        }
-        say(&format!("endpoint/{name} deleted{suffix}"))?;
-    }
-    Ok(())
 }

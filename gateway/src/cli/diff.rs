@@ -7,12 +7,12 @@ use clap::Args;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::apply::{fresh_plugins, plan};
+use super::apply::{fresh_plugins, plan, written};
 use super::connect::Gateway;
 use super::files::Files;
 use super::resources::{Resources, object};
 use super::tone::{Tone, colour, plain};
-use super::{Failure, To, say};
+use super::{Failure, To, prune, say};
 use crate::resource::yaml;
 
 /// Lines that stand around a change.
@@ -23,11 +23,16 @@ const CONTEXT: usize = 3;
 #[command(after_help = "Examples:
   tidegate diff -f iris.yaml
   tidegate diff -f endpoints/ && echo nothing to do
+  tidegate diff -f endpoints/ --prune
 
 Exit codes: 0 the same, 1 differs, 5 refused; 2 and 3 as everywhere.")]
 pub struct Diff {
     #[command(flatten)]
     files: Files,
+    /// Show also what `apply --prune` would delete: every endpoint that the files do
+    /// not have, and every plugin that they neither have nor bind.
+    #[arg(long)]
+    prune: bool,
     #[command(flatten)]
     to: To,
 }
@@ -47,16 +52,29 @@ impl Diff {
 
     async fn shown(&self) -> Result<bool, Failure> {
         let read = Resources::read(&self.files, &self.to).await?;
+        if self.prune {
+            prune::none_empty(&read)?;
+        }
         let gateway = Gateway::find(&self.to)?;
         let mut differs = false;
         let fresh = fresh_plugins(&gateway, &read).await?;
         let steps = plan(&gateway, &read, &fresh).await?;
+        let mut show = |object: &str, before: &str, after: &str| {
+            let lines = unified(object, before, after, colour());
+            differs |= !lines.is_empty();
+            match lines.is_empty() {
+                true => Ok(()),
+                false => say(&lines.join("\n")),
+            }
+        };
         for (document, step) in read.documents.iter().zip(steps) {
             let before = step.before.as_ref().map_or(Ok(String::new()), text)?;
-            let lines = unified(&object(document), &before, &text(&step.after)?, colour());
-            if !lines.is_empty() {
-                differs = true;
-                say(&lines.join("\n"))?;
+            show(&object(document), &before, &text(&step.after)?)?;
+        }
+        if self.prune {
+            let all: Vec<_> = read.documents.iter().collect();
+            for one in prune::gone(&gateway, &all).await? {
+                show(&one.named.to_string(), &text(&written(one.shown))?, "")?;
             }
         }
         Ok(differs)
@@ -73,13 +91,13 @@ fn unified(object: &str, before: &str, after: &str, colour: bool) -> Vec<String>
     let mut lines = Vec::new();
     for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
         if lines.is_empty() {
-            let old = if before.is_empty() {
-                "/dev/null"
-            } else {
-                &format!("running/{object}")
+            let side = |text: &str, folder: &str| match text {
+                "" => "/dev/null".to_owned(),
+                _ => format!("{folder}/{object}"),
             };
+            let (old, new) = (side(before, "running"), side(after, "files"));
             lines.push(Tone::Head.paint(&format!("--- {old}"), colour));
-            lines.push(Tone::Head.paint(&format!("+++ files/{object}"), colour));
+            lines.push(Tone::Head.paint(&format!("+++ {new}"), colour));
         }
         lines.push(hunk.header().to_string());
         for change in hunk.iter_changes() {
@@ -121,5 +139,7 @@ mod tests {
         let new = unified("endpoint/iris", "", "a: 1\n", true);
         assert_eq!(new[0], "\x1b[1m--- /dev/null\x1b[0m");
         assert_eq!(new[3], "\x1b[32m+a: 1\x1b[0m");
+        let gone = unified("endpoint/iris", "a: 1\n", "", false);
+        assert_eq!(gone[..2], ["--- running/endpoint/iris", "+++ /dev/null"]);
     }
 }

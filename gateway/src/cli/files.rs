@@ -30,8 +30,9 @@ pub struct Run {
     /// In place of `spec.admin.address`.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
-    /// Delete resources that came from a file and are in none now; those made
-    /// over the admin API stay. Nothing is deleted before the files were left
+    /// Delete endpoints and plugins that came from a file of `run` and are in none
+    /// now. What was only ever made over the admin API stays, as by `apply`, and so
+    /// does a plugin that an endpoint binds. Nothing is deleted before the files were left
     /// alone for 2 s, nor what may have been in a file that is empty.
     #[arg(long)]
     prune: bool,
