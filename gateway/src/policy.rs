@@ -9,6 +9,7 @@
 mod answer;
 mod binding;
 mod call;
+mod clock;
 mod compile;
 mod contract;
 mod engine;

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use wasmtime::Engine;
 
 use super::BindingSpec;
+use super::clock::Clock;
 use super::gate::Gate;
 use super::instance::Plan;
 use super::lend::{Lent, Warned};
@@ -37,6 +38,7 @@ pub struct Loaded {
     spec: Plugin,
     digest: Digest,
     pub(super) engine: Engine,
+    pub(super) clock: Arc<Clock>,
     pub(super) plan: Plan,
     pub(super) counted: CallMetrics,
     turns: Box<[Gate]>,
@@ -53,6 +55,7 @@ pub(super) struct Parts {
     pub(super) spec: Plugin,
     pub(super) digest: Digest,
     pub(super) engine: Engine,
+    pub(super) clock: Arc<Clock>,
     pub(super) plan: Plan,
     pub(super) counted: CallMetrics,
     pub(super) own: OwnMetrics,
@@ -67,6 +70,7 @@ impl Loaded {
             spec: parts.spec,
             digest: parts.digest,
             engine: parts.engine,
+            clock: parts.clock,
             plan: parts.plan,
             counted: parts.counted,
             turns: (0..metrics::cells())

@@ -1,19 +1,14 @@
-//! The one wasmtime engine, its settings and its clock.
+//! The one wasmtime engine and its settings.
 //!
 //! Never compiles or calls anything. The settings are those of DESIGN §6, each
 //! measured; the numbers of the pooling allocator are address space and slots,
 //! not memory in use. Used by `host`.
 
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
-use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::HostError;
-
-/// One tick of the engine's clock: what a guest computes before it gives the
-/// worker to others, and the unit of its CPU budget.
-pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// Instances over all bindings (DESIGN §6); past it idle ones of others go.
 pub(super) const INSTANCES_MAX: usize = 1024;
@@ -92,22 +87,4 @@ pub(super) fn engine() -> Result<Engine, HostError> {
 /// The engine without the pooling allocator.
 pub(super) fn on_demand() -> Result<Engine, HostError> {
     Engine::new(&config()).map_err(|error| HostError::Engine(format!("{error:#}")))
-}
-
-/// Starts the engine's clock: one thread, which ends with the engine.
-pub(super) fn tick(engine: &Engine) -> Result<(), HostError> {
-    let weak = engine.weak();
-    std::thread::Builder::new()
-        .name("policy-clock".to_owned())
-        .spawn(move || run(&weak))
-        .map(drop)
-        .map_err(HostError::Thread)
-}
-
-fn run(engine: &EngineWeak) {
-    while let Some(engine) = engine.upgrade() {
-        engine.increment_epoch();
-        drop(engine);
-        std::thread::sleep(TICK);
-    }
 }

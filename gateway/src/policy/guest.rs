@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-use super::engine::{TABLE_ELEMENTS_MAX, TICK};
+use super::clock::TICK;
+use super::engine::TABLE_ELEMENTS_MAX;
 use super::lend::Lent;
 
 /// Log lines of one call; more are dropped and counted.

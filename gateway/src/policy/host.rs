@@ -14,6 +14,7 @@ use bytes::Bytes;
 use wasmtime::Engine;
 
 use super::binding::{Loaded, Parts, Policy};
+use super::clock::Clock;
 use super::compile::Compiler;
 use super::engine::{self, INSTANCES_MAX};
 use super::inspect::{Inspection, Refusal, inspect};
@@ -56,6 +57,7 @@ pub enum HostError {
 /// The host of all plugins.
 pub struct Host {
     engine: Engine,
+    clock: Arc<Clock>,
     linkers: Linkers,
     compiler: Arc<Compiler>,
     metrics: Arc<Metrics>,
@@ -92,9 +94,9 @@ impl Host {
             metrics: options.metrics,
             declared,
             totals: Arc::default(),
+            clock: Clock::start(&engine)?,
             engine,
         };
-        engine::tick(&host.engine)?;
         reap(Arc::downgrade(&host.totals))?;
         Ok(Arc::new(host))
     }
@@ -116,6 +118,11 @@ impl Host {
     #[must_use]
     pub fn instances(&self) -> usize {
         self.totals.live()
+    }
+
+    #[cfg(test)]
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Drops instances that have been idle or alive for too long.
@@ -165,6 +172,7 @@ impl Host {
         Ok(Loaded::new(Parts {
             digest: inspection.digest,
             engine: self.engine.clone(),
+            clock: Arc::clone(&self.clock),
             plan,
             counted: CallMetrics::new(&self.metrics, &spec.name, role),
             own,

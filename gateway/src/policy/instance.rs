@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Component;
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
+use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use super::answer::cut;
+use super::binding::Loaded;
+use super::clock::Hold;
 use super::contract::{auth, collect, split, types};
 use super::guest::{Guest, Over};
 use super::lend::{Lent, Linkers};
@@ -112,21 +114,24 @@ pub(super) struct Instance {
     calls_left: u64,
     memory_max: usize,
     _counted: Counted,
+    /// Taken in a call.
+    hold: Hold,
 }
 
 impl Instance {
     /// Instantiates and configures: 12 to 50 µs for a plugin in Rust.
     pub(super) async fn make(
-        engine: &Engine,
-        plan: &Plan,
+        loaded: &Loaded,
         lent: Arc<Lent>,
-        limits: &PluginLimits,
         settings: &str,
         counted: Counted,
     ) -> Result<Self, NotMade> {
-        let mut store = Store::new(engine, Guest::new(lent, limits.memory));
+        let mut hold = Hold::new(&loaded.clock);
+        hold.take();
+        let guest = Guest::new(lent, loaded.spec().limits.memory);
+        let mut store = Store::new(&loaded.engine, guest);
         store.limiter(|guest| &mut guest.memory);
-        store.set_hostcall_fuel(match plan {
+        store.set_hostcall_fuel(match loaded.plan {
             Plan::Auth(_) | Plan::Split(_) => HOST_CALL_BYTES,
             Plan::Collect(_) => HOST_CALL_BYTES_COLLECT,
         });
@@ -135,7 +140,7 @@ impl Instance {
         });
         let now = Instant::now();
         begin(&mut store, CONFIGURE_MAX, now + CONFIGURE_MAX);
-        let exports = match plan.instantiate(&mut store).await {
+        let exports = match loaded.plan.instantiate(&mut store).await {
             Ok(exports) => exports,
             Err(error) => return Err(NotMade::Instance(fault(&error, store.data()))),
         };
@@ -147,8 +152,10 @@ impl Instance {
             calls_left: jittered(CALLS_MAX, |calls| calls),
             memory_max: usize::MAX,
             _counted: counted,
+            hold,
         };
         let configured = instance.configure(settings).await;
+        instance.hold.give();
         instance.settle(configured).map_err(NotMade::Configure)?;
         let used = instance.store.data().memory.used;
         instance.memory_max = used
@@ -183,6 +190,7 @@ impl Instance {
 
     /// Runs the plugin's own test.
     pub(super) async fn self_test(&mut self) -> Result<(), PolicyFault> {
+        self.hold.take();
         begin(
             &mut self.store,
             SELF_TEST_MAX,
@@ -194,13 +202,20 @@ impl Instance {
             Exports::Split(it) => it.tidegate_policy_lifecycle().call_self_test(store).await,
             Exports::Collect(it) => it.tidegate_policy_lifecycle().call_self_test(store).await,
         };
+        self.hold.give();
         self.settle(tested)
     }
 
     /// Before a call.
     pub(super) fn begin(&mut self, limits: &PluginLimits, now: Instant) {
+        self.hold.take();
         self.calls_left = self.calls_left.saturating_sub(1);
         begin(&mut self.store, limits.cpu, now + limits.timeout);
+    }
+
+    /// After a call.
+    pub(super) fn end(&mut self) {
+        self.hold.give();
     }
 
     /// What came of a call, with its failures told apart.

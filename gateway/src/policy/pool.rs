@@ -331,6 +331,7 @@ impl Lease {
         let Some(mut instance) = self.instance.take() else {
             return;
         };
+        instance.end();
         if lost {
             policy.pool.lost(now);
             return;
@@ -399,17 +400,7 @@ impl Policy {
 
     /// A new instance, configured.
     pub(super) async fn make(&self, place: Counted) -> Result<Instance, NotMade> {
-        let loaded = &self.loaded;
         let lent = Arc::clone(&self.lent);
-        let limits = &loaded.spec().limits;
-        Instance::make(
-            &loaded.engine,
-            &loaded.plan,
-            lent,
-            limits,
-            &self.settings,
-            place,
-        )
-        .await
+        Instance::make(&self.loaded, lent, &self.settings, place).await
     }
 }

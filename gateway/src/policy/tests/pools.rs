@@ -69,6 +69,28 @@ async fn two_calls_compute_at_once_and_the_third_waits_20_ms() {
 }
 
 #[tokio::test]
+async fn a_guest_that_spins_is_ended_also_where_the_clock_rested() {
+    let fixture = fixture();
+    let mut plugin = Fixture::plugin("rested", Role::Auth);
+    // Longer than what the clock needs to come to rest.
+    plugin.limits.cpu = Duration::from_millis(300);
+    let policy = fixture.bound(&plugin, &spins()).await;
+    for _ in 0..3 {
+        let rested = async {
+            while !fixture.host.clock().rests() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let rested = tokio::time::timeout(Duration::from_secs(20), rested).await;
+        assert!(rested.is_ok(), "it ticks while nobody calls");
+        let fault = ask(&policy).await.unwrap_err();
+        // Not its wall time, which needs two ticks only.
+        let why = (fault.kind, fault.detail.as_str());
+        assert_eq!(why, (FaultKind::Timeout, "over its CPU time"));
+    }
+}
+
+#[tokio::test]
 async fn more_than_64_waiting_calls_are_overload_at_once() {
     let fixture = fixture();
     let policy = fixture
