@@ -100,6 +100,11 @@ pub enum StartError {
 /// Why a request of an administrator was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
+    /// 403: the administrator may be elsewhere.
+    #[error(
+        "it names a command or a file of the machine; that is taken on loopback only, unless admin.allowLocal"
+    )]
+    OnlyLocal,
     /// 404: there is no such thing.
     #[error("{0}")]
     NotFound(String),

@@ -23,6 +23,7 @@ mod check;
 mod defaults;
 pub mod json;
 pub mod load;
+mod local;
 mod locate;
 pub mod node;
 mod plugin;
@@ -40,6 +41,7 @@ pub use load::{
     Beside, Checked, Document, Set, check, check_one, check_values, checked, checked_beside, load,
     shipped, yaml,
 };
+pub use local::{names_machine, version_names_machine};
 pub use locate::{located, located_at_root};
 pub use plugin::{Plugin, PluginLimits, PluginMetric, PluginMetricKind, PluginSource, Role};
 pub use problem::Problem;

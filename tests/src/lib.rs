@@ -18,6 +18,7 @@ pub mod load;
 pub mod output;
 pub mod process;
 pub mod replica;
+pub mod secured;
 pub mod tool;
 pub mod yaml;
 

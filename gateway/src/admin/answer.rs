@@ -114,6 +114,7 @@ impl From<ControlError> for Refusal {
             ControlError::Refused(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", detail)
             }
+            ControlError::OnlyLocal => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             ControlError::Store(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-failed", detail)
                     .with("retry-after", "1")

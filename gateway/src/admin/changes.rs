@@ -15,8 +15,8 @@ use super::answer::{Refusal, json, whole};
 use super::body::{self, Body};
 use super::handlers::Call;
 use super::routes::Action;
-use crate::reconcile::Manner;
 use crate::reconcile::status::Written;
+use crate::reconcile::{ControlError, Manner};
 use crate::resource::{self, Problem};
 
 /// What a rollback of an endpoint takes.
@@ -30,7 +30,7 @@ pub(super) struct To {
 
 /// Does what a row does.
 pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Response<Body>, Refusal> {
-    let manner = manner(&call)?;
+    let manner = manner(api, &call)?;
     let written = write(api, action, &call, manner).await;
     match written.map_err(|refusal| placed(api, action, &call, refusal))? {
         Some(mut written) => {
@@ -42,11 +42,12 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
     }
 }
 
-/// What `If-Match`, `If-None-Match` and `dryRun` ask for.
-pub(super) fn manner(call: &Call) -> Result<Manner, Refusal> {
+/// What `If-Match`, `If-None-Match` and `dryRun` ask for, and from where.
+pub(super) fn manner(api: &Api, call: &Call) -> Result<Manner, Refusal> {
     Ok(Manner {
         expected: expected(&call.head.headers)?,
         dry_run: call.query.flag("dryRun")?,
+        from_elsewhere: !api.local,
     })
 }
 
@@ -149,14 +150,12 @@ pub(super) async fn act_on_plugin(
 ) -> Result<Response<Body>, Refusal> {
     let control = &api.control;
     let name = call.name.as_str();
-    let manner = manner(&call)?;
+    let manner = manner(api, &call)?;
     if action == Action::DeletePlugin {
         control.delete_plugin(name, manner).await?;
         return Ok(whole(StatusCode::NO_CONTENT, "application/json", ""));
     }
-    let document: Value = body::json(&call.content)?;
-    let file = document.pointer("/spec/source/file");
-    only_local(api, file.is_some_and(|file| !file.is_null()))?;
+    let document = local(api, body::json(&call.content)?)?;
     let written = control.put_plugin(name, document, manner).await;
     let written = written.map_err(|error| placed(api, action, &call, error.into()))?;
     let status = if written.created {
@@ -209,34 +208,19 @@ fn shown(
 /// Refuses what names a command or a file of the machine, where the API can be
 /// reached from elsewhere.
 fn local(api: &Api, resource: Value) -> Result<Value, Refusal> {
-    let versions = resource.pointer("/spec/versions").and_then(Value::as_array);
-    let names = versions.into_iter().flatten().any(names_local);
-    only_local(api, names)?;
+    only_local(api, resource::names_machine(&resource))?;
     Ok(resource)
 }
 
 /// [`local`] of one version.
 fn local_version(api: &Api, version: Value) -> Result<Value, Refusal> {
-    only_local(api, names_local(&version))?;
+    only_local(api, resource::version_names_machine(&version))?;
     Ok(version)
-}
-
-fn names_local(version: &Value) -> bool {
-    let given = |pointer| {
-        version
-            .pointer(pointer)
-            .is_some_and(|one: &Value| !one.is_null())
-    };
-    given("/process") || given("/static/tls/caFile")
 }
 
 fn only_local(api: &Api, names: bool) -> Result<(), Refusal> {
     if names && !api.local {
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "it names a command or a file of the machine; that is taken on loopback only, unless admin.allowLocal",
-        ));
+        return Err(ControlError::OnlyLocal.into());
     }
     Ok(())
 }

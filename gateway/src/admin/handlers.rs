@@ -75,13 +75,13 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         Action::PushPlugin => push(api, name, call.content).await,
         Action::SwapPlugin => {
             let wanted: Swap = json_or_default(&call.content)?;
-            let manner = changes::manner(&call)?;
+            let manner = changes::manner(api, &call)?;
             let done = control.swap(name, wanted.digest.as_deref(), manner).await?;
             json(StatusCode::OK, &done)
         }
         Action::RollbackPlugin => {
             let RollbackPlugin { to } = json_or_default(&call.content)?;
-            let manner = changes::manner(&call)?;
+            let manner = changes::manner(api, &call)?;
             let done = match to {
                 None => control.rollback(name, manner).await?,
                 Some(to) => control.rollback_plugin(name, to, manner).await?,

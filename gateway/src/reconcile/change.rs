@@ -31,6 +31,19 @@ pub struct Manner {
     pub expected: Option<u64>,
     /// Only checks and shows.
     pub dry_run: bool,
+    /// Whoever asks may be on another machine: nothing may come back that names
+    /// a command or a file of this one (SEMANTICS §13).
+    pub from_elsewhere: bool,
+}
+
+impl Manner {
+    /// Whether this may come back so.
+    fn takes(self, document: &Value) -> Result<(), ControlError> {
+        if self.from_elsewhere && resource::names_machine(document) {
+            return Err(ControlError::OnlyLocal);
+        }
+        Ok(())
+    }
 }
 
 impl Control {
@@ -177,7 +190,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// 404 where that revision is not kept, and as [`Control::put_endpoint`].
+    /// 403 where it names a command or a file of the machine and the manner takes
+    /// none, 404 where that revision is not kept, and as [`Control::put_endpoint`].
     pub async fn rollback_endpoint(
         self: &Arc<Self>,
         name: &str,
@@ -186,6 +200,7 @@ impl Control {
     ) -> Result<Written, ControlError> {
         let _change = self.change.lock().await;
         let mut document = self.custody.at(ENDPOINT, name, to)?;
+        manner.takes(&document)?;
         if let Ok(running) = self.endpoint_running(name) {
             version::keep_properties(&running.document, &mut document);
         }

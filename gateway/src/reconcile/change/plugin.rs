@@ -118,8 +118,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// 404 where that revision or its content is not kept, and as
-    /// [`Control::put_plugin`].
+    /// 403 where it names a file of the machine and the manner takes none, 404 where
+    /// that revision or its content is not kept, and as [`Control::put_plugin`].
     pub async fn rollback_plugin(
         &self,
         name: &str,
@@ -127,7 +127,9 @@ impl Control {
         manner: Manner,
     ) -> Result<Swapped, ControlError> {
         let _change = self.change.lock().await;
-        let (document, digest) = unkept(self.custody.at(PLUGIN, name, to)?);
+        let kept = self.custody.at(PLUGIN, name, to)?;
+        manner.takes(&kept)?;
+        let (document, digest) = unkept(kept);
         let spec = match &document {
             Some(document) => self.check_plugin(name, document)?,
             None => resource::shipped()
