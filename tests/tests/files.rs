@@ -158,6 +158,31 @@ fn nothing_is_pruned_for_files_that_say_nothing() {
 }
 
 #[test]
+fn files_without_a_resource_are_refused() {
+    let blue = Replica::start("blue");
+    let gateway = Gateway::start(&yaml::open("iris", &[version(&blue)]));
+    for (verb, code, what) in [
+        ("apply", 1, "to apply"),
+        ("delete", 1, "to delete"),
+        ("diff", 5, "to compare"),
+    ] {
+        for input in ["", "# none\n", "---\n---\n"] {
+            let none = given(&gateway, input, &[verb, "-f", "-"]);
+            let why = format!("tidegate: <stdin> has no resource {what}; nothing was done\n");
+            check(&none, code, "", &why);
+            assert!(none.stdout.is_empty(), "{none:?}");
+        }
+    }
+    write(&gateway, "one.yaml", "# none\n");
+    let two = ["apply", "-f", "one.yaml", "input"];
+    check(&gateway.cli(&two), 1, "", "the files have no resource");
+    // One that is read at start is a resource.
+    let config = "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayConfig\n";
+    let config = given(&gateway, config, &["apply", "-f", "-"]);
+    check(&config, 0, "", "gatewayconfig/ is left as it is");
+}
+
+#[test]
 fn a_plugin_that_neither_files_nor_gateway_have_is_told_once() {
     let blue = Replica::start("blue");
     let gateway = bound(&blue);

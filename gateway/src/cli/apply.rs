@@ -47,6 +47,7 @@ impl Apply {
         if self.prune {
             prune::none_empty(&read)?;
         }
+        read.some("apply")?;
         let gateway = Gateway::find(&self.to)?;
         let suffix = if self.dry_run { " (dry run)" } else { "" };
         // What endpoints bind comes before them: a new plugin is there when the
@@ -58,6 +59,7 @@ impl Apply {
         let endpoints = Resources {
             documents: read.documents.split_off(count),
             sources: read.sources.clone(),
+            others: read.others,
         };
         self.write(&gateway, &read, &steps, suffix).await?;
         if !self.dry_run && !fresh.is_empty() {

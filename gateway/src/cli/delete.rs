@@ -69,6 +69,7 @@ impl Delete {
             None => {
                 let files = Files::of(self.files.clone());
                 let read = Resources::read(&files, &self.how.to).await?;
+                read.some("delete")?;
                 let mut documents: Vec<_> = read.documents.iter().collect();
                 // What binds a plugin goes before it.
                 documents.sort_by_key(|one| one.kind == "Plugin");

@@ -55,6 +55,7 @@ impl Diff {
         if self.prune {
             prune::none_empty(&read)?;
         }
+        read.some("compare")?;
         let gateway = Gateway::find(&self.to)?;
         let mut differs = false;
         let fresh = fresh_plugins(&gateway, &read).await?;

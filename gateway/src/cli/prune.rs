@@ -15,18 +15,15 @@ use super::kind::Named;
 use super::resources::{Resources, named};
 use super::row::text;
 use super::{Failure, tell};
-use crate::resource::{self, Document, Problem, Source};
+use crate::resource::{self, Document, Problem};
 
 /// Refuses files that say nothing where they should: an empty one, as of a program
 /// that failed, would delete all that it had before.
 pub(super) fn none_empty(read: &Resources) -> Result<(), Failure> {
-    let empty = |source: &&Source| source.text.trim().is_empty();
     let why = "it is empty; with --prune that would delete what it had: remove the file, or leave --prune out";
-    let problems: Vec<Problem> = read
-        .sources
+    let problems: Vec<Problem> = resource::blank(&read.sources)
         .iter()
-        .filter(empty)
-        .map(|source| Problem::of_file(&source.name, why))
+        .map(|name| Problem::of_file(name, why))
         .collect();
     if !problems.is_empty() {
         return Err(tell(&problems));

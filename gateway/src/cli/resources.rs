@@ -14,6 +14,8 @@ use crate::resource::{self, Beside, Checked, Document, Source};
 pub(super) struct Resources {
     pub(super) sources: Vec<Source>,
     pub(super) documents: Vec<Document>,
+    /// Whether there was one that is left out.
+    pub(super) others: bool,
 }
 
 impl Resources {
@@ -43,13 +45,32 @@ impl Resources {
             .documents
             .into_iter()
             .partition(|document| collection(&document.kind).is_some());
-        for other in others {
+        for other in &others {
             super::complain(&format!(
                 "{} is left as it is: it is read at start",
-                object(&other)
+                object(other)
             ));
         }
-        Ok(Self { sources, documents })
+        Ok(Self {
+            sources,
+            documents,
+            others: !others.is_empty(),
+        })
+    }
+
+    /// Refuses texts without a resource: the program that should have written them
+    /// failed, or it is the wrong file. `verb` is what was to be done with it.
+    pub(super) fn some(&self, verb: &str) -> Result<(), Failure> {
+        if self.others || !self.documents.is_empty() {
+            return Ok(());
+        }
+        let what = match self.sources.as_slice() {
+            [one] => format!("{} has", one.name),
+            _ => "the files have".to_owned(),
+        };
+        Err(Failure::Refused(format!(
+            "{what} no resource to {verb}; nothing was done"
+        )))
     }
 
     /// Puts plugins before endpoints; how many there are.
