@@ -29,6 +29,7 @@ pub mod import;
 pub mod keys;
 pub mod kind;
 pub mod logs;
+mod paths;
 pub mod plan;
 pub mod plugin;
 mod prune;

@@ -30,7 +30,7 @@ mod wrap;
 pub use binding::{Loaded, Policy};
 pub use grants::{GrantKey, Grants};
 pub use host::{Host, HostError, HostOptions};
-pub use inspect::{Inspection, Refusal};
+pub use inspect::{Inspection, Refusal, inspected};
 pub use wrap::{NoPlugin, component};
 
 use std::fmt;

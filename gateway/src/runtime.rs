@@ -38,6 +38,7 @@ mod tree;
 mod user;
 mod watch;
 
+pub use command::obstacle;
 pub use logs::{LogLine, LogQuery};
 
 /// Events that may wait for `reconcile`; past it a replica waits with its news.

@@ -6,12 +6,12 @@
 )]
 
 use std::fs::File;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tidegate_tests::gateway::{Gateway, Setup, binary};
 use tidegate_tests::output::check;
 use tidegate_tests::replica::Replica;
-use tidegate_tests::{guests, yaml};
+use tidegate_tests::{guests, tool, yaml};
 
 fn write(gateway: &Gateway, name: &str, text: &str) {
     std::fs::write(gateway.folder().join(name), text).unwrap();
@@ -230,4 +230,89 @@ fn a_plugin_that_neither_files_nor_gateway_have_is_told_once() {
     bind("plugin: tenant-auth", "");
     check(&alone(), 3, "", "127.0.0.1:1");
     check(&apply(), 0, "endpoint/rose created\n", "");
+}
+
+/// A gateway, a plugin and an endpoint that name files beside theirs.
+fn naming() -> String {
+    let gateway = "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayConfig\nspec:\n  listeners:\n    \
+                   - name: https\n      address: 127.0.0.1:0\n      tls:\n        mode: certificates\n        \
+                   certificates: [{ certFile: ours.pem, keyFile: ours.key }]\n  \
+                   admin: { address: '127.0.0.1:0' }\n";
+    let plugin = yaml::plugin("tenant-auth", "auth", "");
+    let versions = [
+        yaml::command("blue", &["./serve"], "default: true"),
+        yaml::command("green", &["sh"], "").replace("grace: 2s", "dir: nowhere"),
+        yaml::command("gray", &["sh"], "").replace("grace: 2s", "modelDir: model"),
+        "    - name: red\n      static: { addresses: ['127.0.0.1:1'], tls: { caFile: ca.pem } }\n"
+            .to_owned(),
+    ];
+    format!("{gateway}{plugin}{}", yaml::open("iris", &versions))
+}
+
+/// What the files name is looked for on this machine, unless they are for another.
+#[test]
+fn a_check_looks_for_what_files_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let line = |words: &[&str]| {
+        let mut cli = Command::new(binary());
+        cli.args(words).current_dir(at).stdin(Stdio::null());
+        cli.output().unwrap()
+    };
+    std::fs::write(at.join("all.yaml"), naming()).unwrap();
+
+    let checked = line(&["check", "-f", "all.yaml"]);
+    for problem in [
+        "all.yaml:9:36: gatewayconfig: spec.listeners[0].tls.certificates[0].certFile: ",
+        "ours.pem: No such file or directory (os error 2); the gateway does not start without it\n",
+        "all.yaml:17:19: plugin/tenant-auth: spec.source.file: ",
+        "tenant-auth.wasm: No such file or directory (os error 2); no endpoint that binds it can serve\n",
+        "tidegate: warning: all.yaml:26:18: endpoint/iris: spec.versions[0].process.command: ",
+        "/serve is not a program; no replica can be started\n",
+        "spec.versions[1].process.dir: ",
+        "/nowhere is not a folder; no replica can be started\n",
+        "spec.versions[2].process.modelDir: ",
+        "/model: No such file or directory (os error 2); the model finds nothing there\n",
+        "spec.versions[3].static.tls.caFile: ",
+        "/ca.pem: No such file or directory (os error 2); no replica can be reached\n",
+        "tidegate: 2 problems\n",
+    ] {
+        check(&checked, 1, "", problem);
+    }
+    let lines = String::from_utf8_lossy(&checked.stderr).lines().count();
+    assert_eq!(lines, 7, "{checked:?}");
+    let elsewhere = line(&["check", "-f", "all.yaml", "--elsewhere"]);
+    check(&elsewhere, 0, "checked: 1 endpoints, 4 plugins", "");
+    assert!(elsewhere.stderr.is_empty(), "{elsewhere:?}");
+
+    // With what would be refused in place there are warnings, and they fail nothing.
+    tool::certificate_for(at, "ours", "localhost");
+    std::fs::copy(
+        guests::build("echo-auth", "one"),
+        at.join("tenant-auth.wasm"),
+    )
+    .unwrap();
+    let warned = line(&["check", "-f", "all.yaml"]);
+    check(
+        &warned,
+        0,
+        "checked: 1 endpoints, 4 plugins",
+        "spec.versions[3].static.tls.caFile: ",
+    );
+    std::fs::write(at.join("tenant-auth.wasm"), "no").unwrap();
+    std::fs::write(at.join("ours.key"), "no").unwrap();
+    let broken = line(&["check", "-f", "all.yaml"]);
+    check(&broken, 1, "", "certificates[0].keyFile: ");
+    check(&broken, 1, "", "ours.key: holds no private key");
+    check(&broken, 1, "", "tenant-auth.wasm: it is not WebAssembly");
+    let other = guests::build("trap-split", "one");
+    std::fs::copy(other, at.join("tenant-auth.wasm")).unwrap();
+    let broken = line(&["check", "-f", "all.yaml"]);
+    check(&broken, 1, "", "plugin/tenant-auth: spec.source.file: ");
+    check(
+        &broken,
+        1,
+        "",
+        "it is a split plugin; the resource says auth",
+    );
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Failure, say, tell};
+use super::{Failure, complain, paths, say, tell};
 use crate::resource::{self, Addresses, Problem, Set, Source};
 
 /// `tidegate run`.
@@ -44,12 +44,21 @@ pub struct Run {
 
 /// `tidegate check`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "\
+What the files name on this machine is looked for too. What `run` or `apply` would
+refuse is a problem: certificates and their keys, components of plugins. What they
+would take is a warning: programs and folders of replicas, roots of their TLS.
+
+Examples:
   tidegate check -f iris.yaml
+  tidegate check -f production/ --elsewhere
   generate-resources | tidegate check -f -")]
 pub struct Check {
     #[command(flatten)]
     files: Files,
+    /// The files are for another machine: what they name is not looked for here.
+    #[arg(long)]
+    elsewhere: bool,
     /// Not needed for a check; taken so that a line of `run` can be used again.
     #[arg(long, value_name = "DIR", hide = true)]
     state: Option<PathBuf>,
@@ -126,11 +135,6 @@ impl Files {
         Self { paths }
     }
 
-    /// The checked resources.
-    fn set(&self) -> Result<Set, Failure> {
-        resource::load(&self.paths).map_err(|problems| tell(&problems))
-    }
-
     /// The texts, and what could not be read.
     pub(super) fn texts(&self) -> (Vec<Source>, Vec<Problem>) {
         resource::texts(&self.paths)
@@ -139,7 +143,18 @@ impl Files {
 
 impl Check {
     pub(super) fn act(&self) -> Result<(), Failure> {
-        let set = self.files.set()?;
+        let (sources, problems) = self.files.texts();
+        let checked = resource::checked(&sources, problems);
+        let set = checked.map_err(|problems| tell(&problems))?;
+        if !self.elsewhere {
+            let found = paths::look(&set, &sources);
+            for warning in found.warnings {
+                complain(&format!("warning: {warning}"));
+            }
+            if !found.problems.is_empty() {
+                return Err(tell(&found.problems));
+            }
+        }
         let (endpoints, plugins) = (set.endpoints.len(), set.plugins.len());
         say(&format!(
             "checked: {endpoints} endpoints, {plugins} plugins with the shipped ones"

@@ -5,7 +5,6 @@
 //! `app`; used by `reconcile` and `admin`.
 
 use std::fmt;
-use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -17,7 +16,7 @@ use super::binding::{Loaded, Parts, Policy};
 use super::clock::Clock;
 use super::compile::Compiler;
 use super::engine::{self, INSTANCES_MAX};
-use super::inspect::{Inspection, Refusal, inspect};
+use super::inspect::{Inspection, Refusal, inspected};
 use super::instance::{NotMade, Plan};
 use super::lend::Linkers;
 use super::measure::{CallMetrics, Declared};
@@ -139,9 +138,7 @@ impl Host {
     /// [`Refusal`] where it is no component of the contract, or imports what is
     /// not granted.
     pub fn inspect(&self, component: &[u8]) -> Result<Inspection, Refusal> {
-        // The parser is made for hostile input; a panic must stay a refusal.
-        catch_unwind(|| inspect(component))
-            .unwrap_or_else(|_| Err(Refusal::Invalid("it broke the parser".to_owned())))
+        inspected(component)
     }
 
     /// Inspects, compiles off the path and links.

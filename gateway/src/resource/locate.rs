@@ -13,12 +13,17 @@ use crate::resource::text::Source;
 /// key above it where its own key is not there.
 #[must_use]
 pub fn located(sources: &[Source], kind: &str, name: &str, mut problem: Problem) -> Problem {
-    problem.object = format!("{}/{name}", kind.to_lowercase()).into();
+    problem.object = match name {
+        // A GatewayConfig needs none.
+        "" => kind.to_lowercase().into(),
+        _ => format!("{}/{name}", kind.to_lowercase()).into(),
+    };
     for source in sources {
         let found = documents(&source.name, &source.text).unwrap_or_default();
-        let document = found
-            .iter()
-            .find(|document| kind_and_name(document) == (Some(kind), Some(name)));
+        let document = found.iter().find(|document| {
+            let (of_kind, named) = kind_and_name(document);
+            (of_kind, named.unwrap_or_default()) == (Some(kind), name)
+        });
         if let Some(document) = document {
             problem.file = source.name.as_str().into();
             (problem.line, problem.column) = place(document, &problem.path);

@@ -62,6 +62,30 @@ pub(super) enum LaunchError {
     User(#[from] UserError),
 }
 
+impl LaunchError {
+    /// The key of `process` that it is about.
+    const fn key(&self) -> &'static str {
+        match self {
+            Self::Dir(_) => "dir",
+            Self::Empty | Self::NotThere(_) | Self::NotFound { .. } => "command",
+            Self::User(_) => "user",
+        }
+    }
+}
+
+/// Why a process could not be started on this machine as it is now: the key of
+/// `process` that it is about, and the reason. Starts nothing; `cli` asks it.
+#[must_use]
+pub fn obstacle(process: &Process) -> Option<(&'static str, String)> {
+    let error = launch(process, 0, |name| std::env::var_os(name)).err()?;
+    let (key, text) = (error.key(), error.to_string());
+    let why = text
+        .strip_prefix("process.")
+        .and_then(|text| text.strip_prefix(key));
+    let why = why.map(|why| why.trim_start_matches([':', ' ']).to_owned());
+    Some((key, why.unwrap_or(text)))
+}
+
 /// Works out what the process on `port` is started with, `outer` being the
 /// gateway's environment.
 pub(super) fn launch(
