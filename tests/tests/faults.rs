@@ -93,6 +93,55 @@ fn check(manner: &str, how: &str) {
     });
 }
 
+/// What an operator sees of the ejected replicas: how many, by the metric and by
+/// status, and their names.
+fn ejected(gateway: &Gateway) -> (f64, u64, Vec<String>) {
+    let metric = gateway.metric("tidegate_replicas_ejected", &[("endpoint", "iris")]);
+    let (_, shown) = gateway.admin("GET", "/v1/endpoints/iris/versions/blue", b"");
+    let status = &shown["status"];
+    let names = status["ejected"].as_array().unwrap().iter();
+    let names = names.map(|name| name.as_str().unwrap().to_owned());
+    let count = status["replicas"]["ejected"].as_u64().unwrap();
+    (metric, count, names.collect())
+}
+
+#[test]
+fn an_ejected_replica_is_seen_while_it_is_kept_from_requests() {
+    let (four, gateway) = four("scoringTimeout: 60s");
+    let none = (0.0, 0, Vec::new());
+    assert_eq!(ejected(&gateway), none);
+    let ejections = || gateway.metric("tidegate_replica_ejections_total", &[("version", "blue")]);
+    assert!(!gateway.metrics().contains("tidegate_replicas_ejected{"));
+    // It is asked until it is ejected, and for longer each time it is tried again.
+    four[1].behave("vanish");
+    let seen = until("it is ejected", LIMIT, || {
+        let _answer = gateway.score("iris", "?sleep=1", &[]);
+        let seen = ejected(&gateway);
+        (ejections() >= 2.0 && seen.0 > 0.0 && seen.1 > 0).then_some(seen)
+    });
+    assert_eq!((seen.0, seen.1, seen.2.len()), (1.0, 1, 1));
+    let page = gateway.cli_text(&["describe", "version/iris/blue"]);
+    let name = &seen.2[0];
+    assert!(
+        page.contains("4/4 ready") && page.contains("1 ejected"),
+        "{page}"
+    );
+    assert!(
+        page.lines()
+            .any(|line| line.starts_with("Ejected:") && line.ends_with(name)),
+        "{page}"
+    );
+    let page = gateway.cli_text(&["describe", "endpoint/iris"]);
+    assert!(page.contains("EJECTED"), "{page}");
+    // When its time is over that is seen without any request.
+    until("it is tried again", LIMIT, || {
+        (ejected(&gateway) == none).then_some(())
+    });
+    let text = gateway.metrics();
+    let zero = "tidegate_replicas_ejected{endpoint=\"iris\",version=\"blue\"} 0\n";
+    assert!(text.contains(zero), "{text}");
+}
+
 #[test]
 fn one_that_hangs() {
     check("hang", "504 scoring-timeout");

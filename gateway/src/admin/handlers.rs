@@ -39,7 +39,7 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         Action::Health => Ok(whole(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
         Action::Ready => Ok(ready(api)),
         Action::Metrics => {
-            let text = control.metrics().text();
+            let text = control.metrics_text();
             Ok(whole(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",

@@ -119,8 +119,8 @@ async fn endpoint(gateway: &Gateway, name: &str) -> Result<Page, Failure> {
 }
 
 const VERSION: &[&str] = &[
-    "NAME", "STATE", "TRAFFIC", "READY", "STARTING", "DRAINING", "DEFAULT", "TYPE", "RUNTIME",
-    "REASON",
+    "NAME", "STATE", "TRAFFIC", "READY", "STARTING", "DRAINING", "EJECTED", "DEFAULT", "TYPE",
+    "RUNTIME", "REASON",
 ];
 
 fn version_row(version: &Value) -> Vec<Cell> {
@@ -134,6 +134,7 @@ fn version_row(version: &Value) -> Vec<Cell> {
         ready(version, "/status/replicas").into(),
         count("/status/replicas/starting").into(),
         count("/status/replicas/draining").into(),
+        count("/status/replicas/ejected").into(),
         if default { "yes" } else { "-" }.into(),
         or_dash(text(spec, "/type")).into(),
         runtime(spec).into(),
@@ -304,12 +305,16 @@ async fn version(gateway: &Gateway, of: &str, name: &str) -> Result<Page, Failur
     page.fact(
         "Replicas",
         format!(
-            "{} ready, {} starting, {} draining",
+            "{} ready, {} starting, {} draining, {} ejected",
             ready(found, "/status/replicas"),
             whole(found, "/status/replicas/starting"),
-            whole(found, "/status/replicas/draining")
+            whole(found, "/status/replicas/draining"),
+            whole(found, "/status/replicas/ejected")
         ),
     );
+    let ejected = list(found, "/status/ejected").iter();
+    let ejected: Vec<&str> = ejected.filter_map(Value::as_str).collect();
+    page.tinted("Ejected", &ejected.join(", "), Tone::Bad);
     page.section("Conditions", CONDITION, conditions(found, now));
     settings(&mut page, found);
     let object = format!("endpoint/{of}");

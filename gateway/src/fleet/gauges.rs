@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Counts, FleetSettings, State};
-use crate::metrics::{Gauge, Histogram, Metrics};
+use crate::metrics::{Counter, Family, Gauge, Histogram, Metrics};
 
 /// Handles of one version's metrics.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub(super) struct Gauges {
     starting: Arc<Gauge>,
     draining: Arc<Gauge>,
     wait: Arc<Histogram>,
+    /// Their values are made with the first ejection: of ten thousand versions
+    /// most never have one.
+    ejected: Arc<Family<Gauge>>,
+    ejections: Arc<Family<Counter>>,
 }
 
 impl Gauges {
@@ -39,23 +43,26 @@ impl Gauges {
             starting: replicas("starting"),
             draining: replicas("draining"),
             wait: metrics.queue_wait_seconds.with(&[endpoint, version]),
+            ejected: Arc::clone(&metrics.replicas_ejected),
+            ejections: Arc::clone(&metrics.replica_ejections),
         }
     }
 
     /// Shows what changed since the last time. Under the fleet's lock.
     pub(super) fn show(&self, state: &mut State) {
         let counts = state.counts();
-        self.show_change(state.shown, counts);
+        self.show_change(state, counts);
         state.shown = counts;
     }
 
     /// Takes the fleet's part out of the gauges, at its end.
     pub(super) fn clear(&self, state: &mut State) {
-        self.show_change(state.shown, Counts::default());
+        self.show_change(state, Counts::default());
         state.shown = Counts::default();
     }
 
-    fn show_change(&self, old: Counts, new: Counts) {
+    fn show_change(&self, state: &State, new: Counts) {
+        let old = state.shown;
         moved(&self.busy, old.busy, new.busy);
         moved(&self.free, old.free, new.free);
         moved(&self.queued, old.queued, new.queued);
@@ -63,6 +70,13 @@ impl Gauges {
         moved(&self.ready, old.ready, new.ready);
         moved(&self.starting, old.starting, new.starting);
         moved(&self.draining, old.draining, new.draining);
+        if old.ejected != new.ejected {
+            let settings = &state.settings;
+            let labels = [settings.endpoint.as_str(), settings.version.as_str()];
+            moved(&self.ejected.with(&labels), old.ejected, new.ejected);
+            let more = new.ejected.saturating_sub(old.ejected);
+            self.ejections.with(&labels).add(u64::from(more));
+        }
     }
 
     /// Observes a wait that ended.

@@ -44,6 +44,10 @@ pub struct Metrics {
     pub queue_depth: Arc<Family<Gauge>>,
     /// Replicas: endpoint, version, state (wanted, ready, starting, draining).
     pub replicas: Arc<Family<Gauge>>,
+    /// Ready replicas that are kept from requests for their outcomes: endpoint, version.
+    pub replicas_ejected: Arc<Family<Gauge>>,
+    /// How often one was: endpoint, version.
+    pub replica_ejections: Arc<Family<Counter>>,
     /// Calls of a policy: plugin, role.
     pub policy_seconds: Arc<Family<Histogram>>,
     /// Failed calls: plugin, role, kind.
@@ -99,6 +103,8 @@ impl Metrics {
             slots: made.family("slots", "Slots of ready replicas: busy, free", &["endpoint", "version", "state"])?,
             queue_depth: made.family("queue_depth", "Requests that wait for a slot", &version)?,
             replicas: made.family("replicas", "Replicas: wanted, ready, starting, draining", &["endpoint", "version", "state"])?,
+            replicas_ejected: made.family("replicas_ejected", "Ready replicas that are kept from requests for a while, because connections to them fail, they time out, or they alone answer 5xx; from the first one on", &version)?,
+            replica_ejections: made.family("replica_ejections_total", "How often a replica was kept from requests so; the first time lasts 2 s", &version)?,
             policy_seconds: made.family("policy_seconds", "Calls of a policy; for collect its batches", &["plugin", "role"])?,
             policy_faults: made.family("policy_faults_total", "Failed calls of a policy: error, trap, timeout, memory, overload, lie", &["plugin", "role", "kind"])?,
             policy_decisions: made.family("policy_decisions_total", "Answers of policies: allow, pass, deny, remembered (a grant that was used again), chosen, collected", &["plugin", "role", "decision"])?,

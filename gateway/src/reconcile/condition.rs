@@ -133,13 +133,15 @@ impl RunningEndpoint {
                 (state, reason)
             }
         };
+        let replicas = version.counts();
         VersionStatus {
             name: version.spec.name.clone(),
             state,
             reason,
             since: self.since.note(name, "State", state.as_str()),
             traffic: f64::from(traffic) / 100.0,
-            replicas: version.counts(),
+            ejected: version.ejected(replicas),
+            replicas,
             conditions: vec![ready, updating],
         }
     }

@@ -52,6 +52,9 @@ pub struct ReplicaCounts {
     pub starting: u32,
     /// That finish what they have.
     pub draining: u32,
+    /// Of the ready ones, those that are kept from requests for a while: connections
+    /// to them fail, they time out, or they alone answer 5xx.
+    pub ejected: u32,
 }
 
 /// One version in an endpoint's status.
@@ -69,6 +72,8 @@ pub struct VersionStatus {
     pub traffic: f64,
     /// Its replicas.
     pub replicas: ReplicaCounts,
+    /// The names of those that are ejected.
+    pub ejected: Vec<String>,
     /// What is so: `Ready`, `Updating`.
     pub conditions: Vec<Condition>,
 }

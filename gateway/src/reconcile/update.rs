@@ -234,7 +234,12 @@ impl Control {
             version.retire();
         }
         let metrics = &self.metrics;
-        for family in [&metrics.requests, &metrics.moved_shares, &metrics.mirror] {
+        for family in [
+            &metrics.requests,
+            &metrics.moved_shares,
+            &metrics.mirror,
+            &metrics.replica_ejections,
+        ] {
             family.remove(&[name]);
         }
     }

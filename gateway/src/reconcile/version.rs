@@ -320,7 +320,17 @@ impl RunningVersion {
             ready: counts.ready,
             starting: counts.starting,
             draining: counts.draining,
+            ejected: counts.ejected,
         }
+    }
+
+    /// The names of the replicas that are ejected, of which there are so many.
+    pub(super) fn ejected(&self, counts: ReplicaCounts) -> Vec<String> {
+        if counts.ejected == 0 {
+            return Vec::new();
+        }
+        let ejected = self.fleet.replicas().into_iter().filter(|one| one.ejected);
+        ejected.map(|one| one.id.to_string()).collect()
     }
 
     /// Takes one piece of news into the state and the fleet. Tells whether it is

@@ -137,6 +137,21 @@ impl Control {
         }
     }
 
+    /// All metrics, as Prometheus reads them.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let ejected = |gauge: &crate::metrics::Gauge| u64::from(gauge.value() > 0);
+        if self.metrics.replicas_ejected.total(ejected) > 0 {
+            // That one is over is noted by who looks, and nobody may have.
+            let endpoints = self.endpoints.read();
+            let of = |one: &RunningEndpoint| [one.versions.clone(), one.updates.clone()].concat();
+            for version in endpoints.values().flat_map(|one| of(one)) {
+                version.fleet.counts();
+            }
+        }
+        self.metrics.text()
+    }
+
     /// Every endpoint with its status, by name.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Value> {

@@ -10,9 +10,9 @@ Made of the code by `cargo xtask docs`; do not edit. They stand at `GET /metrics
 admin address in Prometheus' text format, without the token. Values of labels come only
 from configuration (of a plugin's own metrics: from its Plugin resource), never from a
 request; `endpoint` and `version` are empty for exchanges that reached none. `HELP` and
-`TYPE` of each are always there; a gauge is from the start of what it is about, a histogram
-from its first duration on, a counter from the first time it counts. Durations are in
-seconds, sizes in bytes.
+`TYPE` of each are always there; a gauge is from the start of what it is about unless it
+says otherwise, a histogram from its first duration on, a counter from the first time it
+counts. Durations are in seconds, sizes in bytes.
 
 | Name | Type | Labels | Means |
 | --- | --- | --- | --- |
