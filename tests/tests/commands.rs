@@ -141,12 +141,28 @@ fn a_plugin_is_pushed_swapped_and_rolled_back_by_command() {
     assert!(list.contains(digest), "{list}");
     let back = gateway.cli_text(&["plugin", "rollback", PLUGIN]);
     assert!(back.contains(&format!("in place of {digest}")), "{back}");
-    check(
-        &gateway.cli(&["plugin", "swap", PLUGIN, "sha256:00"]),
-        1,
-        "",
-        "tidegate: ",
-    );
+    // As `plugin list` shows it, and shorter.
+    let hex = digest.trim_start_matches("sha256:");
+    for short in [&digest[..19], &hex[..8], &hex[..8].to_uppercase()] {
+        let swapped = gateway.cli_text(&["plugin", "swap", PLUGIN, short]);
+        let expected = format!("{PLUGIN}: {digest} decides");
+        assert!(swapped.starts_with(&expected), "{short}: {swapped}");
+    }
+    for (wrong, code, why) in [
+        ("sha256:00", 2, "8 to 64 hex digits"),
+        (
+            "00000000",
+            1,
+            "has no content sha256:00000000; it has sha256:",
+        ),
+    ] {
+        check(
+            &gateway.cli(&["plugin", "swap", PLUGIN, wrong]),
+            code,
+            "",
+            why,
+        );
+    }
     check(
         &gateway.cli(&["plugin", "push", "gateway.yaml", "--name", PLUGIN]),
         1,

@@ -43,13 +43,16 @@ pub enum Plugin {
     /// Let another content take over, the newest that was pushed or the one named.
     #[command(after_help = "Examples:
   tidegate plugin swap tenant-auth
+  tidegate plugin swap tenant-auth 4f0e8b1c9d2a
   tidegate plugin swap tenant-auth sha256:…")]
     Swap {
         /// The plugin.
         #[arg(add = ArgValueCompleter::new(complete::plugins))]
         name: String,
-        /// `sha256:…`
-        digest: Option<String>,
+        /// The content: its digest, or the first 8 hex digits of it or more, with
+        /// `sha256:` or without.
+        #[arg(value_parser = Wanted::parse)]
+        digest: Option<Wanted>,
         /// Where the gateway is.
         #[command(flatten)]
         to: To,
@@ -95,7 +98,7 @@ impl Plugin {
                 to,
             } => push(&Gateway::find(to)?, file, name, *output).await,
             Self::Swap { name, digest, to } => {
-                swap(&Gateway::find(to)?, name, digest.as_deref()).await
+                swap(&Gateway::find(to)?, name, digest.as_ref()).await
             }
             Self::Rollback { name, to } => rollback(&Gateway::find(to)?, name).await,
             Self::List { output, to } => {
@@ -131,8 +134,61 @@ async fn push(gateway: &Gateway, file: &Path, name: &str, output: Output) -> Res
     }
 }
 
-async fn swap(gateway: &Gateway, name: &str, digest: Option<&str>) -> Result<(), Failure> {
-    let path = format!("/v1/plugins/{}/swap", segment(name)?);
+/// A digest, or the beginning of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted(String);
+
+impl Wanted {
+    /// Reads hex digits in either case, with `sha256:` or without.
+    fn parse(given: &str) -> Result<Self, String> {
+        let hex = given.strip_prefix("sha256:").unwrap_or(given);
+        let fits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match hex.len() {
+            SHORT..=64 if fits => Ok(Self(format!("sha256:{}", hex.to_ascii_lowercase()))),
+            _ => Err(format!(
+                "{given:?} is no digest: {SHORT} to 64 hex digits, as `plugin list` and `describe` show"
+            )),
+        }
+    }
+
+    /// The one digest of those that are there which it begins, or is.
+    fn among(&self, name: &str, there: &[&str]) -> Result<String, Failure> {
+        let Self(begin) = self;
+        let mut found = there.iter().filter(|digest| digest.starts_with(begin));
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok((*one).to_owned()),
+            (None, _) => Err(Failure::NotFound(format!(
+                "plugin {name} has no content {begin}; it has {}",
+                there.join(", ")
+            ))),
+            (Some(_), Some(_)) => {
+                let all = there.iter().filter(|digest| digest.starts_with(begin));
+                let all: Vec<&str> = all.copied().collect();
+                Err(Failure::Refused(format!(
+                    "{begin} begins more than one content of plugin {name}: {}; write more of it",
+                    all.join(", ")
+                )))
+            }
+        }
+    }
+}
+
+/// Fewest hex digits that are taken for a digest, as they are few enough to type
+/// and too many to hit another by chance.
+const SHORT: usize = 8;
+
+async fn swap(gateway: &Gateway, name: &str, wanted: Option<&Wanted>) -> Result<(), Failure> {
+    let path = format!("/v1/plugins/{}", segment(name)?);
+    let digest = match wanted {
+        None => None,
+        Some(wanted) => {
+            let shown = gateway.get(&path).await?;
+            let versions = list(&shown, "/status/versions").iter();
+            let there: Vec<&str> = versions.map(|one| text(one, "/digest")).collect();
+            Some(wanted.among(name, &there)?)
+        }
+    };
+    let path = format!("{path}/swap");
     let body = json!({ "digest": digest }).to_string();
     swapped(
         name,
@@ -206,4 +262,53 @@ async fn load(cache: &Path, content: Bytes) -> Result<String, String> {
         found.digest,
         found.bytes
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THERE: [&str; 3] = [
+        "sha256:00aa00aa11",
+        "sha256:00aa00aa22",
+        "sha256:1234567890",
+    ];
+
+    #[track_caller]
+    fn check(given: &str, expected: Result<&str, &str>) {
+        let found = match Wanted::parse(given) {
+            Err(why) => Err(why),
+            Ok(wanted) => match wanted.among("tenant-auth", &THERE) {
+                Ok(digest) => Ok(digest),
+                Err(Failure::NotFound(why) | Failure::Refused(why)) => Err(why),
+                Err(other) => panic!("{given}: {other:?}"),
+            },
+        };
+        match (&found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{given}"),
+            (Err(why), Err(part)) => assert!(why.contains(part), "{given}: {why}"),
+            _ => panic!("{given}: {found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_digest_is_enough_where_it_is_the_only_one() {
+        check("12345678", Ok(THERE[2]));
+        check("sha256:1234567890", Ok(THERE[2]));
+        check("00AA00AA2", Ok(THERE[1]));
+        check(
+            "00aa00aa",
+            Err(
+                "begins more than one content of plugin tenant-auth: sha256:00aa00aa11, sha256:00aa00aa22;",
+            ),
+        );
+        check(
+            "99999999",
+            Err("has no content sha256:99999999; it has sha256:00aa00aa11, "),
+        );
+        check("1234567", Err("8 to 64 hex digits"));
+        check("sha256:123456zz", Err("8 to 64 hex digits"));
+        check("sha512:12345678", Err("8 to 64 hex digits"));
+        check(&"a".repeat(65), Err("8 to 64 hex digits"));
+    }
 }
