@@ -80,7 +80,7 @@ fn the_verbs_of_the_first_slice_are_there() {
     check("tidegate plugin push a.wasm", false);
     check("tidegate plugin swap weighted-split", true);
     check(
-        "tidegate plugin swap weighted-split sha256:00 --admin 127.0.0.1:1 --token-file t",
+        "tidegate plugin swap weighted-split sha256:00112233 --admin 127.0.0.1:1 --token-file t",
         true,
     );
     check("tidegate plugin rollback weighted-split", true);
