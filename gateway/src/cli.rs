@@ -25,6 +25,7 @@ pub mod explain;
 pub mod files;
 pub mod get;
 pub mod history;
+mod hosts;
 pub mod import;
 pub mod keys;
 pub mod kind;

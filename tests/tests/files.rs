@@ -316,3 +316,76 @@ fn a_check_looks_for_what_files_name() {
         "it is a split plugin; the resource says auth",
     );
 }
+
+/// What the endpoints of a gateway claim, by name.
+fn claims(gateway: &Gateway) -> Vec<(String, serde_json::Value)> {
+    let found = gateway.admin("GET", "/v1/endpoints", b"").1;
+    let items = found["items"].as_array().unwrap().iter();
+    let claim = |one: &serde_json::Value| {
+        let name = one["metadata"]["name"].as_str().unwrap().to_owned();
+        (name, one["spec"]["hosts"].clone())
+    };
+    items.map(claim).collect()
+}
+
+#[test]
+fn a_host_moves_from_endpoint_to_endpoint_in_one_apply() {
+    let blue = Replica::start("blue");
+    let endpoint = |name: &str, hosts: &str| {
+        let more = format!("auth: {{ mode: none }}\nhosts: [{hosts}]");
+        yaml::endpoint(name, &more, &[version(&blue)])
+    };
+    let gateway = Gateway::start(&(endpoint("one", "q.example") + &endpoint("two", "r.example")));
+    let apply = |words: &[&str]| gateway.cli(&[&["apply", "-f", "set.yaml"], words].concat());
+    let expect = |expected: &[(&str, &[&str])]| {
+        let hosts = |hosts: &[&str]| serde_json::json!(hosts);
+        let all = expected.iter();
+        let all: Vec<_> = all
+            .map(|(name, of)| ((*name).to_owned(), hosts(of)))
+            .collect();
+        assert_eq!(claims(&gateway), all);
+    };
+    // To the second, in either order, and while each takes the other's.
+    for (set, expected) in [
+        (
+            endpoint("one", "") + &endpoint("two", "q.example, r.example"),
+            [("one", &[][..]), ("two", &["q.example", "r.example"])],
+        ),
+        (
+            endpoint("one", "Q.example") + &endpoint("two", "r.example"),
+            [("one", &["Q.example"]), ("two", &["r.example"])],
+        ),
+        (
+            endpoint("one", "r.example") + &endpoint("two", "q.example"),
+            [("one", &["r.example"]), ("two", &["q.example"])],
+        ),
+    ] {
+        write(&gateway, "set.yaml", &set);
+        let both = "endpoint/one changed";
+        check(&gateway.cli(&["diff", "-f", "set.yaml"]), 1, "", "");
+        check(&apply(&["--dry-run"]), 0, both, "");
+        check(&apply(&[]), 0, both, "");
+        expect(&expected);
+        check(&gateway.cli(&["diff", "-f", "set.yaml"]), 0, "", "");
+    }
+    // Renamed, with its host.
+    let renamed = endpoint("one", "r.example") + &endpoint("zwei", "q.example");
+    write(&gateway, "set.yaml", &renamed);
+    check(
+        &apply(&["--dry-run"]),
+        1,
+        "",
+        "endpoint/zwei: spec.hosts: q.example is claimed by endpoint two",
+    );
+    let diff = gateway.cli(&["diff", "-f", "set.yaml", "--prune"]);
+    check(&diff, 1, "--- running/endpoint/two\n", "");
+    let lines = "endpoint/one unchanged\nendpoint/two deleted\nendpoint/zwei created\n";
+    let dry = lines.replace('\n', " (dry run)\n");
+    check(&apply(&["--prune", "--dry-run"]), 0, &dry, "");
+    check(&apply(&["--prune"]), 0, lines, "");
+    expect(&[("one", &["r.example"]), ("zwei", &["q.example"])]);
+    // Who keeps it keeps it.
+    write(&gateway, "set.yaml", &endpoint("drei", "q.example"));
+    let refused = "q.example is claimed by endpoint zwei";
+    check(&apply(&[]), 1, "", refused);
+}

@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::connect::Gateway;
 use super::files::Files;
+use super::hosts::{Claim, Turn, given_up, hosts, turns, with_hosts};
 use super::kind::Named;
+use super::prune::Gone;
 use super::resources::{self, Resources, object, path};
 use super::wait::{Patience, Wanted};
 use super::{Failure, To, prune, say, tell};
@@ -49,52 +51,98 @@ impl Apply {
         }
         read.some("apply")?;
         let gateway = Gateway::find(&self.to)?;
-        let suffix = if self.dry_run { " (dry run)" } else { "" };
         // What endpoints bind comes before them: a new plugin is there when the
         // endpoints that name it are written.
         let count = read.plugins_first();
+        let (plugins, endpoints) = read.documents.split_at(count);
         let fresh = fresh_plugins(&gateway, &read).await?;
-        let mut steps = plan(&gateway, &read, &fresh).await?;
-        let mut later = steps.split_off(count);
-        let endpoints = Resources {
-            documents: read.documents.split_off(count),
-            sources: read.sources.clone(),
-            others: read.others,
+        let gone = if self.prune {
+            prune::endpoints_gone(&gateway, &read.documents).await?
+        } else {
+            Vec::new()
         };
-        self.write(&gateway, &read, &steps, suffix).await?;
-        if !self.dry_run && !fresh.is_empty() {
-            later = plan(&gateway, &endpoints, &BTreeSet::new()).await?;
+        let mut steps = plan(&gateway, &read, &read.documents, &fresh, &gone).await?;
+        let mut later = steps.split_off(count);
+        for (document, step) in plugins.iter().zip(&steps) {
+            self.write(&gateway, &read, document, step).await?;
         }
-        self.write(&gateway, &endpoints, &later, suffix).await?;
+        if !self.dry_run && !fresh.is_empty() {
+            later = plan(&gateway, &read, endpoints, &BTreeSet::new(), &gone).await?;
+        }
+        self.write_endpoints(&gateway, &read, (endpoints, &later), &gone)
+            .await?;
         if self.prune {
-            let all: Vec<_> = read.documents.iter().chain(&endpoints.documents).collect();
-            for one in prune::gone(&gateway, &all).await? {
-                if !self.dry_run {
-                    one.delete(&gateway).await?;
-                }
-                say(&format!("{} deleted{suffix}", one.named))?;
+            for one in prune::plugins_gone(&gateway, &read.documents).await? {
+                self.delete(&gateway, &one).await?;
             }
         }
-        let named: Vec<Named> = endpoints.documents.iter().map(resources::named).collect();
+        let named: Vec<Named> = endpoints.iter().map(resources::named).collect();
         self.patience.until(&gateway, &named, Wanted::Healthy).await
+    }
+
+    /// Writes endpoints, and deletes those that are gone, in an order in which
+    /// hosts can move between them.
+    async fn write_endpoints(
+        &self,
+        gateway: &Gateway,
+        read: &Resources,
+        (documents, steps): (&[Document], &[Step]),
+        gone: &[Gone],
+    ) -> Result<(), Failure> {
+        let claims: Vec<Claim> = steps.iter().map(Step::claim).collect();
+        let hosts: Vec<_> = gone.iter().map(|one| hosts(&one.shown)).collect();
+        let mut left: Vec<Option<&Gone>> = gone.iter().map(Some).collect();
+        for turn in turns(&claims, &hosts) {
+            match turn {
+                Turn::Write(at) => {
+                    if let (Some(document), Some(step)) = (documents.get(at), steps.get(at)) {
+                        self.write(gateway, read, document, step).await?;
+                    }
+                }
+                Turn::Part(at, keep) => {
+                    if let Some(document) = documents.get(at).filter(|_| !self.dry_run) {
+                        let part = with_hosts(&document.value, |host| keep.contains(host));
+                        let sent = write(gateway, document, &part, "").await;
+                        sent.map_err(|failure| placed(failure, &read.sources, document))?;
+                    }
+                }
+                Turn::Delete(at) => {
+                    if let Some(one) = left.get_mut(at).and_then(Option::take) {
+                        self.delete(gateway, one).await?;
+                    }
+                }
+            }
+        }
+        for one in left.into_iter().flatten() {
+            self.delete(gateway, one).await?;
+        }
+        Ok(())
     }
 
     async fn write(
         &self,
         gateway: &Gateway,
         read: &Resources,
-        steps: &[Step],
-        suffix: &str,
+        document: &Document,
+        step: &Step,
     ) -> Result<(), Failure> {
-        for (document, step) in read.documents.iter().zip(steps) {
-            let (object, word) = (object(document), step.word);
-            if !self.dry_run && word != "unchanged" {
-                let sent = write(gateway, document, "").await;
-                sent.map_err(|failure| placed(failure, &read.sources, document))?;
-            }
-            say(&format!("{object} {word}{suffix}"))?;
+        let (object, word) = (object(document), step.word);
+        if !self.dry_run && word != "unchanged" {
+            let sent = write(gateway, document, &document.value, "").await;
+            sent.map_err(|failure| placed(failure, &read.sources, document))?;
         }
-        Ok(())
+        say(&format!("{object} {word}{}", self.suffix()))
+    }
+
+    async fn delete(&self, gateway: &Gateway, one: &Gone) -> Result<(), Failure> {
+        if !self.dry_run {
+            one.delete(gateway).await?;
+        }
+        say(&format!("{} deleted{}", one.named, self.suffix()))
+    }
+
+    const fn suffix(&self) -> &'static str {
+        if self.dry_run { " (dry run)" } else { "" }
     }
 }
 
@@ -104,6 +152,15 @@ pub(super) struct Step {
     /// Before and after, without what the gateway adds; none before: it is new.
     pub(super) before: Option<Value>,
     pub(super) after: Value,
+}
+
+impl Step {
+    fn claim(&self) -> Claim {
+        Claim {
+            before: self.before.as_ref().map(hosts).unwrap_or_default(),
+            after: hosts(&self.after),
+        }
+    }
 }
 
 /// The plugins of the files that the gateway does not have yet.
@@ -131,28 +188,38 @@ fn is_about(told: &super::Told, document: &Document, fresh: &BTreeSet<String>) -
 
 /// Lets the gateway check every document and changes nothing. Where one is
 /// refused, all problems of all of them are told, but for those about plugins
-/// that are `fresh`: they are there when the document is written.
+/// that are `fresh`: they are there when the document is written. So is a host
+/// that an endpoint before it gives up, or one that is `gone`.
 pub(super) async fn plan(
     gateway: &Gateway,
     read: &Resources,
+    documents: &[Document],
     fresh: &BTreeSet<String>,
+    gone: &[Gone],
 ) -> Result<Vec<Step>, Failure> {
+    let mut befores = Vec::new();
+    for document in documents {
+        befores.push(gateway.get_if_there(&path(document)).await?.map(written));
+    }
+    let claims = documents
+        .iter()
+        .zip(&befores)
+        .map(|(document, before)| Claim {
+            before: before.as_ref().map(hosts).unwrap_or_default(),
+            after: hosts(&document.value),
+        });
+    let claims: Vec<Claim> = claims.collect();
+    let gone: Vec<_> = gone.iter().map(|one| hosts(&one.shown)).collect();
+    let given = given_up(&claims, &gone);
     let mut steps = Vec::new();
     let mut problems = Vec::new();
-    for document in &read.documents {
-        let before = gateway.get_if_there(&path(document)).await?.map(written);
-        let tried = match write(gateway, document, "?dryRun=true").await {
-            Err(Failure::Invalid(mut told)) => {
-                told.retain(|one| !is_about(one, document, fresh));
-                if told.is_empty() {
-                    Ok(document.value.clone())
-                } else {
-                    Err(Failure::Invalid(told))
-                }
-            }
-            tried => tried,
-        };
-        match tried {
+    for ((document, before), claim) in documents.iter().zip(befores).zip(&claims) {
+        match tried(gateway, document, fresh, |host| {
+            // Its own hosts are its own, whoever has them.
+            claim.before.contains(host) || !given.contains(host)
+        })
+        .await
+        {
             Ok(after) => {
                 let after = written(after);
                 let word = match &before {
@@ -187,8 +254,42 @@ pub(super) async fn plan(
     }
 }
 
-async fn write(gateway: &Gateway, document: &Document, query: &str) -> Result<Value, Failure> {
-    let content = Bytes::from(document.value.to_string());
+/// What the gateway would make of a document that has the hosts that `keep` takes;
+/// with all of them.
+async fn tried(
+    gateway: &Gateway,
+    document: &Document,
+    fresh: &BTreeSet<String>,
+    keep: impl Fn(&str) -> bool,
+) -> Result<Value, Failure> {
+    let part = with_hosts(&document.value, keep);
+    match write(gateway, document, &part, "?dryRun=true").await {
+        Ok(mut after) => {
+            let all = document.value.pointer("/spec/hosts");
+            if let (Some(hosts), Some(all)) = (after.pointer_mut("/spec/hosts"), all) {
+                hosts.clone_from(all);
+            }
+            Ok(after)
+        }
+        Err(Failure::Invalid(mut told)) => {
+            told.retain(|one| !is_about(one, document, fresh));
+            if told.is_empty() {
+                Ok(document.value.clone())
+            } else {
+                Err(Failure::Invalid(told))
+            }
+        }
+        refused => refused,
+    }
+}
+
+async fn write(
+    gateway: &Gateway,
+    document: &Document,
+    value: &Value,
+    query: &str,
+) -> Result<Value, Failure> {
+    let content = Bytes::from(value.to_string());
     let path = format!("{}{query}", path(document));
     gateway
         .send(Method::PUT, &path, "application/json", content)

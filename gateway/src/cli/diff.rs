@@ -59,7 +59,12 @@ impl Diff {
         let gateway = Gateway::find(&self.to)?;
         let mut differs = false;
         let fresh = fresh_plugins(&gateway, &read).await?;
-        let steps = plan(&gateway, &read, &fresh).await?;
+        let gone = if self.prune {
+            prune::endpoints_gone(&gateway, &read.documents).await?
+        } else {
+            Vec::new()
+        };
+        let steps = plan(&gateway, &read, &read.documents, &fresh, &gone).await?;
         let mut show = |object: &str, before: &str, after: &str| {
             let lines = unified(object, before, after, colour());
             differs |= !lines.is_empty();
@@ -73,8 +78,8 @@ impl Diff {
             show(&object(document), &before, &text(&step.after)?)?;
         }
         if self.prune {
-            let all: Vec<_> = read.documents.iter().collect();
-            for one in prune::gone(&gateway, &all).await? {
+            let plugins = prune::plugins_gone(&gateway, &read.documents).await?;
+            for one in gone.into_iter().chain(plugins) {
                 show(&one.named.to_string(), &text(&written(one.shown))?, "")?;
             }
         }

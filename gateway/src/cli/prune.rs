@@ -53,16 +53,12 @@ impl Gone {
     }
 }
 
-/// What is to go beside these documents: endpoints, then plugins that none of
-/// them binds. Of a shipped plugin it is the resource, where there is one.
-pub(super) async fn gone(gateway: &Gateway, documents: &[&Document]) -> Result<Vec<Gone>, Failure> {
-    let kept: BTreeSet<String> = documents.iter().map(|one| named(one).to_string()).collect();
-    let bound: BTreeSet<&str> = documents
-        .iter()
-        .filter(|one| one.kind == "Endpoint")
-        .flat_map(|one| resource::bound_plugins(&one.value))
-        .collect();
-    let shipped = resource::shipped();
+/// The endpoints that are to go beside these documents.
+pub(super) async fn endpoints_gone(
+    gateway: &Gateway,
+    documents: &[Document],
+) -> Result<Vec<Gone>, Failure> {
+    let kept = kept(documents);
     let mut gone = Vec::new();
     for shown in gateway.items("/v1/endpoints").await? {
         let named = Named::Endpoint(text(&shown, "/metadata/name").to_owned());
@@ -70,6 +66,23 @@ pub(super) async fn gone(gateway: &Gateway, documents: &[&Document]) -> Result<V
             gone.push(Gone { named, shown });
         }
     }
+    Ok(gone)
+}
+
+/// The plugins that are to go: none of these documents is or binds them. Of a
+/// shipped plugin it is the resource, where there is one.
+pub(super) async fn plugins_gone(
+    gateway: &Gateway,
+    documents: &[Document],
+) -> Result<Vec<Gone>, Failure> {
+    let kept = kept(documents);
+    let bound: BTreeSet<&str> = documents
+        .iter()
+        .filter(|one| one.kind == "Endpoint")
+        .flat_map(|one| resource::bound_plugins(&one.value))
+        .collect();
+    let shipped = resource::shipped();
+    let mut gone = Vec::new();
     for shown in gateway.items("/v1/plugins").await? {
         let name = text(&shown, "/metadata/name");
         let named = Named::Plugin(name.to_owned());
@@ -84,6 +97,10 @@ pub(super) async fn gone(gateway: &Gateway, documents: &[&Document]) -> Result<V
         }
     }
     Ok(gone)
+}
+
+fn kept(documents: &[Document]) -> BTreeSet<String> {
+    documents.iter().map(|one| named(one).to_string()).collect()
 }
 
 /// Whether a shipped plugin has a resource that could be deleted: without one it
