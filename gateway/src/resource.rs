@@ -22,6 +22,7 @@ mod bound;
 mod check;
 mod defaults;
 pub mod json;
+pub mod list;
 pub mod load;
 mod local;
 mod locate;

@@ -14,8 +14,10 @@ use super::connect::Gateway;
 use super::files::Files;
 use super::kind::{Named, wanted};
 use super::resources::{Resources, named};
+use super::row::text;
 use super::wait::{Patience, Wanted};
 use super::{Failure, To, complete, say};
+use crate::resource::{bound_plugins, shipped};
 
 /// `tidegate delete`.
 #[derive(Debug, Args)]
@@ -86,14 +88,14 @@ impl Deletion {
     pub(super) async fn act(&self, targets: Vec<Named>) -> Result<(), Failure> {
         let gateway = Gateway::find(&self.to)?;
         for named in &targets {
-            self.one(&gateway, named).await?;
+            self.one(&gateway, named, &targets).await?;
         }
         self.patience
             .until(&gateway, &targets, Wanted::Deleted)
             .await
     }
 
-    async fn one(&self, gateway: &Gateway, named: &Named) -> Result<(), Failure> {
+    async fn one(&self, gateway: &Gateway, named: &Named, all: &[Named]) -> Result<(), Failure> {
         let (query, suffix) = if self.dry_run {
             ("?dryRun=true", " (dry run)")
         } else {
@@ -103,7 +105,29 @@ impl Deletion {
         match gateway.send(Method::DELETE, &path, "", Bytes::new()).await {
             Ok(_) => say(&format!("{named} deleted{suffix}")),
             Err(Failure::NotFound(_)) if self.ignore_not_found => Ok(()),
+            // What is tried sees what binds it still there.
+            Err(Failure::Refused(_)) if self.dry_run && bound_by(gateway, named, all).await? => {
+                say(&format!("{named} deleted{suffix}"))
+            }
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// Whether something binds a plugin, and all that does is among these.
+async fn bound_by(gateway: &Gateway, named: &Named, all: &[Named]) -> Result<bool, Failure> {
+    let Named::Plugin(plugin) = named else {
+        return Ok(false);
+    };
+    // Where a resource of a shipped one is refused it is for another reason.
+    if shipped().iter().any(|one| one.name.as_str() == plugin) {
+        return Ok(false);
+    }
+    let endpoints = gateway.items("/v1/endpoints").await?;
+    let mut binding = endpoints
+        .iter()
+        .filter(|one| bound_plugins(one).any(|bound| bound == plugin))
+        .map(|one| Named::Endpoint(text(one, "/metadata/name").to_owned()))
+        .peekable();
+    Ok(binding.peek().is_some() && binding.all(|one| all.contains(&one)))
 }

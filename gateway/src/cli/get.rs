@@ -14,6 +14,8 @@ use super::kind::{Kind, Named, wanted};
 use super::row::{self, text};
 use super::table::{Cell, Table};
 use super::{Failure, Output, To, complete, say};
+use crate::resource::list::LIST;
+use crate::resource::load::API_VERSION;
 use crate::resource::yaml;
 
 /// Between two looks of `--watch`.
@@ -85,6 +87,18 @@ impl Get {
         match &asked {
             Asked::All => all(&gateway, self.output).await,
             Asked::Kind(kind) if !self.watch => list(&gateway, *kind, self.output).await,
+            Asked::One(_, named @ Named::Version(endpoint, version))
+                if !self.watch && matches!(self.output, Output::Json | Output::Yaml) =>
+            {
+                let shown = match gateway.get_if_there(&named.path()).await? {
+                    Some(shown) => shown,
+                    None => {
+                        let whole = gateway.get(&format!("/v1/endpoints/{endpoint}")).await?;
+                        return Err(no_version(endpoint, version, &whole));
+                    }
+                };
+                structured(&shown, self.output)
+            }
             Asked::One(kind, named) if !self.watch => {
                 let item = fetch(&gateway, &asked).await?;
                 match (self.output, item.first()) {
@@ -159,6 +173,8 @@ async fn all(gateway: &Gateway, output: Output) -> Result<(), Failure> {
     for (at, kind) in Kind::ALL.into_iter().enumerate() {
         let items = items(gateway, kind).await?;
         match output {
+            // An endpoint has its versions.
+            Output::Json | Output::Yaml if kind == Kind::Versions => {}
             Output::Json | Output::Yaml => every.extend(items),
             Output::Name => shown(kind, &items, output)?,
             Output::Table | Output::Wide => {
@@ -178,14 +194,18 @@ async fn all(gateway: &Gateway, output: Output) -> Result<(), Failure> {
         }
     }
     match output {
-        Output::Json | Output::Yaml => structured(&json!({ "items": every }), output),
+        Output::Json | Output::Yaml => structured(&resources(every), output),
         _ => Ok(()),
     }
 }
 
 fn shown(kind: Kind, items: &[Value], output: Output) -> Result<(), Failure> {
     match output {
-        Output::Json | Output::Yaml => structured(&json!({ "items": items }), output),
+        Output::Json | Output::Yaml if kind == Kind::Versions => {
+            let items: Vec<Value> = items.iter().map(row::flat).collect();
+            structured(&json!({ "items": items }), output)
+        }
+        Output::Json | Output::Yaml => structured(&resources(items.to_vec()), output),
         Output::Name => {
             let names: Vec<String> = items.iter().map(|item| row::name(kind, item)).collect();
             if names.is_empty() {
@@ -202,6 +222,11 @@ fn shown(kind: Kind, items: &[Value], output: Output) -> Result<(), Failure> {
             table.print()
         }
     }
+}
+
+/// Resources as `apply` takes them again.
+fn resources(items: Vec<Value>) -> Value {
+    json!({ "apiVersion": API_VERSION, "kind": LIST, "items": items })
 }
 
 /// JSON or YAML.
@@ -244,7 +269,7 @@ async fn watch(gateway: &Gateway, asked: &Asked, output: Output) -> Result<(), F
                     Output::Name => true,
                 });
             if !same {
-                changed(&mut table, &name, &item, row.clone(), output)?;
+                changed(&mut table, &name, &shape(kind, &item), row.clone(), output)?;
             }
             seen.insert(name, (item, row));
         }
@@ -252,12 +277,20 @@ async fn watch(gateway: &Gateway, asked: &Asked, output: Output) -> Result<(), F
             if let Some(state) = row.get_mut(1).filter(|_| kind != Kind::Plugins) {
                 *state = "Deleted".into();
             }
-            changed(&mut table, &name, &item, row, output)?;
+            changed(&mut table, &name, &shape(kind, &item), row, output)?;
         }
         if let Some(table) = &mut table {
             table.print()?;
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// An item as `-o json` shows it.
+fn shape(kind: Kind, item: &Value) -> Value {
+    match kind {
+        Kind::Versions => row::flat(item),
+        Kind::Endpoints | Kind::Plugins => item.clone(),
     }
 }
 

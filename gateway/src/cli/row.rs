@@ -104,12 +104,31 @@ pub(super) fn versions(endpoint: &Value) -> Vec<Value> {
         let name = text(&spec, "/name").to_owned();
         let status = status.iter().find(|one| text(one, "/name") == name);
         json!({
-            "metadata": { "endpoint": text(endpoint, "/metadata/name"), "name": name },
+            "metadata": {
+                "endpoint": text(endpoint, "/metadata/name"),
+                "name": name,
+                "revision": endpoint.pointer("/metadata/revision"),
+            },
             "spec": spec,
             "status": status,
         })
     };
     specs.iter().enumerate().map(of).collect()
+}
+
+/// One of [`versions`] as the admin API has a version: the keys of an item of
+/// `spec.versions`, with `metadata` and `status`. `metadata` also names the endpoint.
+pub(super) fn flat(version: &Value) -> Value {
+    let mut flat = version.get("spec").cloned().unwrap_or_default();
+    if let Some(flat) = flat.as_object_mut() {
+        let of = text(version, "/metadata/endpoint");
+        let revision = version.pointer("/metadata/revision");
+        let metadata = json!({ "endpoint": of, "revision": revision });
+        flat.insert("metadata".to_owned(), metadata);
+        let status = version.get("status").cloned();
+        flat.insert("status".to_owned(), status.unwrap_or_default());
+    }
+    flat
 }
 
 /// What the replicas of a version are.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use http::Method;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use super::set::Set;
 use super::wait::{Patience, Wanted};
 use super::{Failure, Output, To, Told, complete, say, tell};
 use crate::resource::{
-    Problem, Source, absolute_version, located, located_at_root, node, suggestion, texts,
+    Problem, Source, absolute_version, list, located, located_at_root, node, suggestion, texts,
 };
 
 /// `tidegate version`.
@@ -56,6 +56,7 @@ Examples:
 
 /// `tidegate version create` and `update`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("given").args(["file", "set"]).required(true).multiple(true)))]
 pub struct Change {
     /// The endpoint.
     #[arg(add = ArgValueCompleter::new(complete::endpoints))]
@@ -64,12 +65,7 @@ pub struct Change {
     #[arg(add = ArgValueCompleter::new(complete::versions))]
     name: String,
     /// A file of the version, or - for standard input.
-    #[arg(
-        short = 'f',
-        long,
-        value_name = "FILE",
-        required_unless_present = "set"
-    )]
+    #[arg(short = 'f', long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// A key and its value, as traffic=10 or process.env.SIZE=large.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., value_parser = Set::parse)]
@@ -215,7 +211,7 @@ impl Change {
             )));
         };
         let refused = |message: String| tell(&[Problem::of_file(&source.name, message)]);
-        let found = node::documents(&source.name, &source.text);
+        let found = list::documents(&source.name, &source.text);
         let found = found.map_err(|problem| tell(&[problem]))?;
         let documents: Vec<Value> = found.iter().map(node::Node::json).collect();
         let base = source.base.clone().unwrap_or_default();

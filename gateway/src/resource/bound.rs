@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::resource::list::documents;
 use crate::resource::load::{kind_and_name, shipped};
-use crate::resource::node::{Node, documents};
+use crate::resource::node::Node;
 use crate::resource::text::Source;
 
 /// The plugins that an Endpoint binds; of anything else none.

@@ -11,7 +11,8 @@ use crate::name::Name;
 use crate::resource::absolute::absolute;
 use crate::resource::check::plugin::{self, Known};
 use crate::resource::check::{At, Check, endpoint, gateway, read_resource};
-use crate::resource::node::{Node, Value, documents, of_json, shown_text};
+use crate::resource::list::{LIST, documents};
+use crate::resource::node::{Node, Value, of_json, shown_text};
 use crate::resource::problem::{PROBLEMS_MAX, Problem};
 use crate::resource::raw::endpoint::EndpointSpec;
 use crate::resource::raw::gateway::GatewaySpec;
@@ -455,6 +456,12 @@ fn what_it_is(check: &mut Check<'_>, kind: Option<&str>) -> bool {
         check.tell(&At::ROOT, message);
         return false;
     };
+    if kind == LIST {
+        let message =
+            "a List has apiVersion and items, a list of resources; none of those is a List";
+        check.tell(&At::ROOT.key("kind"), message);
+        return false;
+    }
     let known = KINDS.contains(&kind);
     if !known {
         let message = format!(

@@ -4,8 +4,9 @@
 //! column. Reads the texts again, so that nothing of them is kept for it. Used
 //! by `cli`.
 
+use crate::resource::list::documents;
 use crate::resource::load::kind_and_name;
-use crate::resource::node::{Node, Value, documents};
+use crate::resource::node::{Node, Value};
 use crate::resource::problem::Problem;
 use crate::resource::text::Source;
 

@@ -116,7 +116,7 @@ impl Node {
         }
     }
 
-    fn number(&mut self, next: &mut u32) {
+    pub(super) fn number(&mut self, next: &mut u32) {
         self.id = *next;
         *next += 1;
         match &mut self.value {
