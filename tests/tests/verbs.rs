@@ -110,7 +110,7 @@ fn a_version_is_updated_and_deleted_by_command() {
         "",
         "spec.versions[1].trafic: no such key; did you mean traffic?",
     );
-    check(&update(&[]), 2, "", "--file <FILE>");
+    check(&update(&[]), 2, "", "<--file <FILE>|--set <KEY=VALUE>...>");
     check(&update(&["--set", "traffic"]), 2, "", "is not KEY=VALUE");
     let gren = gateway.cli(&["version", "update", "iris", "gren", "--set", "traffic=1"]);
     check(
@@ -318,5 +318,11 @@ fn what_happened_is_shown_and_followed() {
         2,
         "",
         "is not a kind",
+    );
+    check(
+        &gateway.cli(&["events", "--for", "version/iris/blue"]),
+        2,
+        "",
+        "events of a version are its endpoint's: tidegate events --for endpoint/iris",
     );
 }

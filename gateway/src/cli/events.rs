@@ -30,7 +30,7 @@ pub struct Events {
     /// Not older than that, as 5m.
     #[arg(long, value_parser = Interval::parse)]
     since: Option<Interval>,
-    /// Only about this one, as endpoint/iris.
+    /// Only about this one, as endpoint/iris or plugin/key-auth.
     #[arg(id = "for", long = "for", value_name = "KIND/NAME", add = ArgValueCompleter::new(complete::kinds))]
     about: Option<String>,
     /// How to show them.
@@ -149,11 +149,13 @@ impl Events {
     }
 }
 
-/// `endpoint/iris`, as events have it; those of a version are its endpoint's.
+/// `endpoint/iris`, as events have it; there are none of a version.
 fn object(given: &str) -> Result<String, Failure> {
     match wanted(given, None)? {
         (kind, Some(name)) => match Named::of(kind, &name)? {
-            Named::Version(endpoint, _) => Ok(format!("endpoint/{endpoint}")),
+            Named::Version(endpoint, _) => Err(Failure::Usage(format!(
+                "events of a version are its endpoint's: tidegate events --for endpoint/{endpoint}"
+            ))),
             named => Ok(named.to_string()),
         },
         (kind, None) => Err(Failure::Usage(format!(
@@ -183,7 +185,7 @@ mod tests {
         check(Some("endpoint/iris"), Some("2026-11-27T09:59:59Z"), true);
         check(Some("endpoint/other"), None, false);
         check(None, Some("2026-11-27T10:00:01Z"), false);
-        assert_eq!(object("version/iris/blue").unwrap(), "endpoint/iris");
+        assert!(object("version/iris/blue").is_err());
         assert_eq!(object("plugins/key-auth").unwrap(), "plugin/key-auth");
         assert!(object("endpoints").is_err());
         assert!(object("pods/x").is_err());

@@ -157,12 +157,16 @@ pub struct Object {
 impl Object {
     /// The one that is named.
     pub(super) fn named(&self) -> Result<Named, Failure> {
-        match wanted(&self.kind, self.name.as_deref())? {
-            (kind, Some(name)) => Named::of(kind, &name),
-            (_, None) => Err(Failure::Usage(format!(
-                "which {}? name one, as in {}/NAME",
-                self.kind, self.kind
-            ))),
-        }
+        one(&self.kind, self.name.as_deref())
+    }
+}
+
+/// The one that `KIND NAME` or `KIND/NAME` names.
+pub(super) fn one(kind: &str, name: Option<&str>) -> Result<Named, Failure> {
+    match wanted(kind, name)? {
+        (kind, Some(name)) => Named::of(kind, &name),
+        (_, None) => Err(Failure::Usage(format!(
+            "which {kind}? name one, as in {kind}/NAME"
+        ))),
     }
 }

@@ -7,14 +7,15 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
 use super::connect::Gateway;
-use super::kind::{Named, Object};
+use super::kind::{Named, one};
 use super::row::{self, list, text};
 use super::sample::replicas;
-use super::{Failure, say};
+use super::{Failure, To, complete, say};
 use crate::units::Interval;
 
 /// Between two looks.
@@ -42,8 +43,14 @@ pub struct Wait {
     /// Then exit code 4.
     #[arg(long, default_value = "60s", value_parser = Interval::parse)]
     timeout: Interval,
+    /// endpoint or version; or KIND/NAME, as endpoint/iris and version/iris/blue.
+    #[arg(value_name = "KIND", add = ArgValueCompleter::new(complete::kinds))]
+    kind: String,
+    /// Its name; of a version ENDPOINT/VERSION.
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::named))]
+    name: Option<String>,
     #[command(flatten)]
-    object: Object,
+    to: To,
 }
 
 /// What `wait` can wait for.
@@ -68,8 +75,8 @@ enum Seen {
 
 impl Wait {
     pub(super) async fn act(&self) -> Result<(), Failure> {
-        let named = self.object.named()?;
-        let gateway = Gateway::find(&self.object.to)?;
+        let named = one(&self.kind, self.name.as_deref())?;
+        let gateway = Gateway::find(&self.to)?;
         until(&gateway, &named, self.state, self.timeout).await?;
         say(&format!("{named} is {}", self.state.word()))
     }
