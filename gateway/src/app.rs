@@ -18,6 +18,7 @@ use crate::collector;
 use crate::descriptors;
 use crate::event::Events;
 use crate::exchange::Shared;
+use crate::id::wall_clock;
 use crate::identity::Key;
 use crate::listen::{self, Inherited};
 use crate::log::{Lines, Rotation, Target};
@@ -106,7 +107,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     let few_files = fit_connections(&mut config);
     let token = state.token(|| Key::generate().ok().map(|key| key.reveal().to_owned()))?;
     let mut signals = Signals::new()?;
-    let events = Arc::new(Events::default());
+    let events = Arc::new(Events::starting(wall_clock()));
 
     // What can fail without a replica comes before the first replica.
     let access = access_log(&config)?;

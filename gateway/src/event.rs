@@ -1,11 +1,11 @@
 //! What happened, for people: deployed, scaled, swapped, restarted, refused.
 //!
 //! Keeps the last [`EVENTS_MAX`] in memory and never blocks who tells of one.
-//! Told by `reconcile`, read by `admin`.
+//! Ids grow also over a restart. Told by `reconcile`, read by `admin`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
@@ -20,7 +20,8 @@ pub const EVENTS_MAX: usize = 1024;
 /// One event (SEMANTICS §13).
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Event {
-    /// Grows by one.
+    /// Grows, also over a restart of the gateway: by one from one event to the
+    /// next, and from the milliseconds since 1970 at which it started.
     pub id: u64,
     /// When, RFC 3339 in UTC.
     pub time: String,
@@ -49,6 +50,18 @@ impl Default for Events {
 }
 
 impl Events {
+    /// Those of a gateway that starts now: whoever follows over a restart asks
+    /// for what came after the last id it saw.
+    #[must_use]
+    pub fn starting(now: SystemTime) -> Self {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let first = u64::try_from(since.as_millis()).unwrap_or_default();
+        Self {
+            kept: Mutex::new((first, VecDeque::new())),
+            ..Self::default()
+        }
+    }
+
     /// Tells of an event, in the log too.
     pub fn tell(&self, kind: &'static str, object: &str, message: &str) {
         tracing::info!(kind, object, "{message}");

@@ -203,3 +203,18 @@ fn a_change_can_be_conditional_and_tried_first() {
         (200, &json!("deleted"))
     );
 }
+
+#[test]
+fn a_pin_on_two_lines_is_to_no_version() {
+    let (blue, green) = (Replica::start("blue"), Replica::start("green"));
+    let versions = [("blue", &blue), ("green", &green)];
+    let versions = versions.map(|(name, replica)| yaml::version(name, &[replica], ""));
+    let gateway = Gateway::start(&yaml::open("iris", &versions));
+    gateway.healthy("iris");
+    let pin = |version| ("azureml-model-deployment", version);
+    let status = |pins: &[_]| gateway.score("iris", "", pins).status;
+    assert_eq!(status(&[pin("green")]), 200);
+    // One line that says the same is no version's name either.
+    assert_eq!(status(&[pin("green,blue")]), 404);
+    assert_eq!(status(&[pin("green"), pin("blue")]), 404);
+}

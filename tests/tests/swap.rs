@@ -171,3 +171,39 @@ fn the_command_line_pushes_swaps_lists_and_rolls_back() {
     let _ = gateway.cli_text(&["plugin", "rollback", "weighted-split"]);
     assert_eq!(active(), shipped);
 }
+
+#[test]
+fn what_decides_already_is_no_swap_and_no_rollback_takes_a_pin_off() {
+    let (blue, green) = (Replica::start("blue"), Replica::start("green"));
+    let gateway = Gateway::start(&two_versions(&blue, &green));
+    let digest = gateway.swap("key-auth", &guests::build("key-auth", "one"));
+    let path = "/v1/plugins/key-auth";
+    let revision = || gateway.admin("GET", path, b"").1["metadata"]["revision"].clone();
+    let before = revision();
+    let order = serde_json::json!({ "digest": digest }).to_string();
+    let swap = format!("{path}/swap");
+    let (status, said) = gateway.admin("POST", &swap, order.as_bytes());
+    assert_eq!(
+        (status, &said["activeDigest"]),
+        (200, &digest.clone().into())
+    );
+    assert_eq!(revision(), before);
+    // Pinned to it, what was before decides again only once the pin is off.
+    let pin = serde_json::json!({
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "Plugin",
+        "metadata": { "name": "key-auth" },
+        "spec": { "digest": digest }
+    });
+    let (status, said) = gateway.admin("PUT", path, pin.to_string().as_bytes());
+    assert!(status < 300, "{said}");
+    let back = serde_json::json!({ "to": before }).to_string();
+    let (status, said) = gateway.admin("POST", &format!("{path}/rollback"), back.as_bytes());
+    assert_eq!(status, 409, "{said}");
+    assert!(
+        said["detail"].as_str().unwrap().contains("pins nothing"),
+        "{said}"
+    );
+    let (_, plugin) = gateway.admin("GET", path, b"");
+    assert_eq!(plugin["spec"]["digest"], digest.as_str());
+}

@@ -180,7 +180,9 @@ fn events(api: &Api, call: &Call) -> Result<Response<Body>, Refusal> {
         .map(|value| number(value.to_str().unwrap_or_default()))
         .transpose()
         .map_err(Refusal::malformed)?;
-    let since = call.query.parsed("since", number)?.or(last).unwrap_or(0);
+    // An address with `since` stays the same when its reader connects again.
+    let since = call.query.parsed("since", number)?;
+    let since = last.or(since).unwrap_or(0);
     if call.query.flag("follow")? {
         return streams::follow_events(api, since);
     }

@@ -105,7 +105,10 @@ fn pinned(entry: &Entry, headers: &HeaderMap) -> Result<Option<Arc<VersionEntry>
     if !entry.spec.split.pin {
         return Ok(None);
     }
-    let version = name.to_str().ok().and_then(|name| entry.version(name));
+    // Two lines are one list, and no version is called that.
+    let only = headers.get_all(head::DEPLOYMENT).iter().nth(1).is_none();
+    let name = name.to_str().ok().filter(|_| only);
+    let version = name.and_then(|name| entry.version(name));
     match version {
         Some(version) => Ok(Some(Arc::clone(version))),
         None => Err(Fault::NotFound("No such version".to_owned())),

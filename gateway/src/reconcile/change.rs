@@ -52,8 +52,9 @@ impl Control {
     /// # Errors
     ///
     /// 422 with every problem, 412 where the revision is not the expected one,
-    /// 409 where the body's own revision is stale, 503 where the store cannot
-    /// be written. Then nothing was changed.
+    /// 409 where the body's own revision is stale, or where the default version
+    /// would go, others stay and none is named (SEMANTICS §5), 503 where the
+    /// store cannot be written. Then nothing was changed.
     pub async fn put_endpoint(
         self: &Arc<Self>,
         name: &str,
@@ -62,6 +63,9 @@ impl Control {
         what: &str,
     ) -> Result<Written, ControlError> {
         let _change = self.change.lock().await;
+        if let Ok(running) = self.endpoint_running(name) {
+            version::keeps_default(&running.document, &document)?;
+        }
         self.put(name, document, manner, what).await
     }
 
@@ -77,8 +81,10 @@ impl Control {
         manner: Manner,
     ) -> Result<Written, ControlError> {
         let _change = self.change.lock().await;
-        let mut document = self.endpoint_running(name)?.document.clone();
+        let running = self.endpoint_running(name)?;
+        let mut document = running.document.clone();
         merge(&mut document, patch);
+        version::keeps_default(&running.document, &document)?;
         self.put(name, document, manner, "patched").await
     }
 
@@ -313,6 +319,9 @@ impl Control {
 fn expect(current: u64, manner: Manner) -> Result<(), ControlError> {
     match manner.expected.filter(|given| *given != current) {
         None => Ok(()),
+        Some(0) => Err(ControlError::Stale(format!(
+            "it is there already, at revision {current}"
+        ))),
         Some(given) => Err(ControlError::Stale(format!(
             "revision {given} is not the current one, which is {current}"
         ))),

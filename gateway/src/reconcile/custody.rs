@@ -15,6 +15,9 @@ use super::ControlError;
 use crate::event::Events;
 use crate::store::{self, Change, FileStore, Revision, StoreError, Stored, Trouble};
 
+/// What a gateway that had endpoints or plugins leaves beside its store.
+const BESIDE: [&str; 2] = ["keys.json", "plugins"];
+
 /// The store of a running gateway.
 #[derive(Debug)]
 pub(super) struct Custody {
@@ -27,6 +30,8 @@ pub(super) struct Custody {
 #[derive(Debug)]
 struct Held {
     store: Option<Arc<FileStore>>,
+    /// What was found at the start and stays true until the next.
+    found: Option<String>,
     /// Why it takes no changes now.
     trouble: Option<StoreError>,
 }
@@ -40,14 +45,30 @@ impl Custody {
             events,
             held: Mutex::new(Held {
                 store: None,
+                found: None,
                 trouble: None,
             }),
         };
         match FileStore::open(state, revisions) {
-            Ok(store) => custody.held.lock().store = Some(Arc::new(store)),
+            Ok(store) => {
+                if store.is_new() && BESIDE.iter().any(|name| state.join(name).exists()) {
+                    custody.tell_missing();
+                }
+                custody.held.lock().store = Some(Arc::new(store));
+            }
             Err(error) => custody.fail(error),
         }
         custody
+    }
+
+    fn tell_missing(&self) {
+        let state = self.state.display();
+        let what = format!(
+            "there was no store.db in {state}, which was in use before: what was changed over the API is not known any more, and files are applied as if for the first time; where there is a copy of store.db, stop the gateway and put it back"
+        );
+        tracing::error!("{what}");
+        self.events.tell("StoreMissing", "gateway", &what);
+        self.held.lock().found = Some(what);
     }
 
     /// The store, where it is open; it may still take no changes.
@@ -71,6 +92,9 @@ impl Custody {
     /// 412 where a revision is not the expected one, 503; then nothing was written.
     pub(super) fn write(&self, changes: &[Change]) -> Result<Vec<u64>, ControlError> {
         let store = self.store()?;
+        if let Some(words) = self.locked() {
+            return Err(ControlError::Store(words));
+        }
         // A sync of the disk; other tasks of this thread go elsewhere meanwhile.
         match tokio::task::block_in_place(|| store.write(changes)) {
             Ok(written) => {
@@ -114,8 +138,22 @@ impl Custody {
         ControlError::Store(words)
     }
 
-    /// What an operator should know of it.
+    /// Why, where somebody is known to hold it: who waits for that too would
+    /// let all changes after it wait. Looked at again by [`Custody::try_again`].
+    fn locked(&self) -> Option<String> {
+        let held = self.held.lock();
+        let locked = |error: &&StoreError| matches!(error, StoreError::File { trouble, .. } if *trouble == Trouble::Locked);
+        held.trouble.as_ref().filter(locked).map(words)
+    }
+
+    /// What an operator should know of it: why it takes no changes, else what is
+    /// missing.
     pub(super) fn warning(&self) -> Option<String> {
+        self.trouble().or_else(|| self.held.lock().found.clone())
+    }
+
+    /// Why it takes no changes.
+    pub(super) fn trouble(&self) -> Option<String> {
         self.held.lock().trouble.as_ref().map(words)
     }
 

@@ -138,6 +138,12 @@ impl Control {
             content: Content::Digest(digest.clone()),
         };
         let previous_digest = plugin.record.active.clone();
+        if plugin.active_digest() == Some(&digest) {
+            return Ok(Swapped {
+                active_digest: digest.as_str().to_owned(),
+                previous_digest,
+            });
+        }
         match self.try_plugin(wanted, Trial::of(plugin)).await {
             Ok(_) if manner.dry_run => Ok(Swapped {
                 active_digest: digest.as_str().to_owned(),

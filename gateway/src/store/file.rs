@@ -4,6 +4,7 @@
 //! and a power cut. Never shared between gateways (the state folder is locked).
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub(super) const FILE: &str = "store.db";
 #[derive(Debug)]
 pub struct FileStore {
     path: PathBuf,
+    /// The file that was opened: another may come to stand in its place.
+    file: (u64, u64),
+    new: bool,
     revisions: u32,
     connection: Mutex<Connection>,
 }
@@ -74,11 +78,29 @@ impl FileStore {
             return Err(told(&path, cause, Trouble::Torn));
         }
         schema::migrate(&mut connection, version).map_err(failed)?;
+        let file = identity(&path)
+            .ok_or_else(|| told(&path, "it cannot be looked at".to_owned(), Trouble::Disk))?;
         Ok(Self {
             connection: Mutex::new(connection),
+            file,
+            new: version == 0,
             revisions,
             path,
         })
+    }
+
+    /// Whether there was none before, or an empty file.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// That what is written goes where the next start will read it.
+    fn in_place(&self) -> Result<(), StoreError> {
+        if identity(&self.path) == Some(self.file) {
+            return Ok(());
+        }
+        let cause = "it was moved, deleted or replaced while the gateway runs: put it back, or restart the gateway";
+        Err(told(&self.path, cause.to_owned(), Trouble::Disk))
     }
 
     /// All resources, by kind and name.
@@ -145,6 +167,7 @@ impl FileStore {
     /// [`StoreError::Stale`] where a revision is not the expected one. Then
     /// nothing was written.
     pub fn write(&self, changes: &[Change]) -> Result<Vec<u64>, StoreError> {
+        self.in_place()?;
         let mut connection = self.connection.lock();
         let failed = |cause: rusqlite::Error| self.failed(&cause);
         let step = connection
@@ -197,6 +220,7 @@ impl FileStore {
     ///
     /// Where it cannot.
     pub fn probe(&self) -> Result<(), StoreError> {
+        self.in_place()?;
         let mut connection = self.connection.lock();
         let mut write = || {
             let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -259,6 +283,12 @@ impl FileStore {
     fn failed(&self, cause: &rusqlite::Error) -> StoreError {
         file_error(&self.path, cause)
     }
+}
+
+/// Device and number of a file; none where it is not there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// What SQLite said, with what it means.

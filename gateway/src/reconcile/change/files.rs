@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::plan::{Key, Plan, Shelf, plan};
-use super::{ENDPOINT, PLUGIN};
+use super::{CONFIG, ENDPOINT, PLUGIN};
 use crate::name::Name;
 use crate::reconcile::candidate::{Candidate, Content, Trial, Wanted, unkept};
 use crate::reconcile::plugins::{PluginFolder, Record};
@@ -108,22 +108,55 @@ impl Control {
         result
     }
 
-    /// Applies what files say at start. Where the store takes no changes, what
-    /// is stored is served, and of the files what is new.
+    /// Applies what files say at start. Where they do not fit beside what is
+    /// stored, that is served, as a change of files that is refused leaves it.
+    /// Where the store takes no changes, what is stored is served, and of the
+    /// files what is new.
     pub(in crate::reconcile) async fn start_with(
         self: &Arc<Self>,
         files: Files,
     ) -> Result<(), FilesError> {
         let result = self.settle(&files, false).await;
-        let Err(FilesError::Store(reason)) = result else {
-            return result.map(drop);
+        let reason = match result {
+            Err(FilesError::Store(reason)) => reason,
+            Err(refused @ FilesError::Problems(_)) => {
+                return self.start_without(&files, refused).await;
+            }
+            result => return result.map(drop),
         };
-        if self.custody.warning().is_none() {
+        if self.custody.trouble().is_none() {
             return Err(FilesError::Store(reason));
         }
         let result = self.settle(&files, true).await;
         *self.waiting.lock() = Some(files);
         result.map(drop)
+    }
+
+    /// Serves what is stored, where there is something and it fits together.
+    async fn start_without(
+        self: &Arc<Self>,
+        files: &Files,
+        refused: FilesError,
+    ) -> Result<(), FilesError> {
+        let shelf = self.shelf(false)?;
+        if shelf.resources.keys().all(|key| key.0 == CONFIG) {
+            return Err(refused);
+        }
+        let of_gateway = files.set.documents.iter();
+        let of_gateway = of_gateway.filter(|document| document.kind == CONFIG);
+        let stored = Files {
+            set: Set {
+                config: files.set.config.clone(),
+                documents: of_gateway.cloned().collect(),
+                ..Set::default()
+            },
+            prune: Prune::Nothing,
+        };
+        if self.settle(&stored, false).await.is_err() {
+            return Err(refused);
+        }
+        self.tell_refused(&refused.to_string());
+        Ok(())
     }
 
     /// Tries the store again where that may help, and then applies what waits.
@@ -138,7 +171,7 @@ impl Control {
             if self.custody.may_recover() {
                 tokio::task::block_in_place(|| self.custody.try_again());
             }
-            if self.custody.warning().is_some() {
+            if self.custody.trouble().is_some() {
                 continue;
             }
             let waiting = self.waiting.lock().clone();
@@ -154,6 +187,7 @@ impl Control {
     /// and in status until they are.
     pub fn tell_refused(&self, why: &str) {
         let what = format!("the files are not applied, and what runs goes on: {why}");
+        tracing::warn!("{what}");
         self.events.tell("FilesRefused", "gateway", &what);
         self.facts.write().files = Some(what);
     }

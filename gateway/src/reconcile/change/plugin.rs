@@ -119,7 +119,8 @@ impl Control {
     /// # Errors
     ///
     /// 403 where it names a file of the machine and the manner takes none, 404 where
-    /// that revision or its content is not kept, and as [`Control::put_plugin`].
+    /// that revision or its content is not kept, 409 where the plugin is pinned and
+    /// that revision pins nothing, and as [`Control::put_plugin`].
     pub async fn rollback_plugin(
         &self,
         name: &str,
@@ -138,6 +139,14 @@ impl Control {
                 .ok_or_else(|| ControlError::NotFound(format!("{name} is not shipped")))?,
         };
         let before = self.plugin_running(name).ok();
+        let pinned = before
+            .as_ref()
+            .and_then(|before| before.spec.digest.as_ref());
+        if let Some(pinned) = pinned.filter(|_| spec.digest.is_none()) {
+            return Err(ControlError::Conflict(format!(
+                "spec.digest pins plugin {name} to {pinned}, and revision {to} pins nothing; change the resource to take the pin off"
+            )));
+        }
         let previous = before.and_then(|before| before.active_digest().map(Digest::to_string));
         let content = digest.map_or(Content::Source, Content::Digest);
         let wanted = Wanted {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Manner, merge};
 use crate::reconcile::status::Written;
 use crate::reconcile::{Control, ControlError};
-use crate::resource::Problem;
+use crate::resource::{Problem, suggestion};
 
 impl Control {
     /// One version as its endpoint's resource has it, with its `status` and the
@@ -186,9 +186,8 @@ fn set(document: &mut Value, name: &str, body: Value) -> Result<Option<Value>, C
         return Err(refuse(&at, "not an object; it is one of spec.versions"));
     };
     version.remove("status");
-    let revision = version
-        .remove("metadata")
-        .and_then(|metadata| metadata.get("revision").cloned());
+    let metadata = version.remove("metadata");
+    let revision = revision_of(metadata, &format!("{at}.metadata"))?;
     match version.get("name") {
         None | Some(Value::Null) => {}
         Some(Value::String(given)) if given == name => {}
@@ -219,6 +218,25 @@ fn set(document: &mut Value, name: &str, body: Value) -> Result<Option<Value>, C
     };
     keep_default(document, wanted);
     Ok(revision)
+}
+
+/// The revision that the metadata of a version name; there is nothing else in
+/// them, and a misspelt revision must not be taken for none.
+fn revision_of(metadata: Option<Value>, at: &str) -> Result<Option<Value>, ControlError> {
+    let mut metadata = match metadata {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(metadata)) => metadata,
+        Some(_) => return Err(refuse(at, "not an object")),
+    };
+    let revision = metadata.remove("revision");
+    if metadata.is_empty() {
+        return Ok(revision);
+    }
+    let unknown = metadata.keys().map(|key| Problem {
+        hint: suggestion(key, &["revision"]),
+        ..problem(&format!("{at}.{key}"), "no such key".to_owned())
+    });
+    Err(ControlError::Problems(unknown.collect()))
 }
 
 /// A control that is no longer it becomes a treatment, as the original had it.
@@ -262,6 +280,42 @@ fn default_of(document: &Value) -> Option<usize> {
     let says = |version: &Value| version.get("default").and_then(Value::as_bool);
     let marked = versions.iter().position(|one| says(one) == Some(true));
     marked.or_else(|| versions.iter().position(|one| says(one) != Some(false)))
+}
+
+/// That a change of the whole endpoint does not take the default version away
+/// while others stay and none is named: their shares would move unasked.
+///
+/// # Errors
+///
+/// 409.
+pub(super) fn keeps_default(before: &Value, after: &Value) -> Result<(), ControlError> {
+    let names = |document| {
+        let versions: Option<&Vec<Value>> = Value::pointer(document, "/spec/versions")?.as_array();
+        let name = |version: &Value| Some(version.get("name")?.as_str()?.to_owned());
+        Some(versions?.iter().map(name).collect::<Vec<_>>())
+    };
+    let default = default_of(before).and_then(|index| names(before)?.into_iter().nth(index)?);
+    let (Some(default), Some(versions)) = (default, after.pointer("/spec/versions")) else {
+        return Ok(());
+    };
+    let after_names = names(after).unwrap_or_default();
+    let stays = |name: &Option<String>| name.is_some() && after_names.contains(name);
+    let named = versions
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|version| version.get("default") == Some(&Value::Bool(true)));
+    let others = names(before).is_some_and(|names| names.iter().any(stays));
+    if named || !others || stays(&Some(default.clone())) {
+        return Ok(());
+    }
+    let endpoint = before
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    Err(ControlError::Conflict(format!(
+        "{default} is the default version of endpoint {endpoint} and would go; name another default, by default: true of that version"
+    )))
 }
 
 fn position(document: &Value, name: &str) -> Option<usize> {
@@ -446,6 +500,52 @@ mod tests {
         let shown = json!({ "name": "blue", "metadata": { "revision": 3 }, "status": {} });
         assert_eq!(set(&mut document, "blue", shown).unwrap(), Some(json!(3)));
         assert_eq!(document, endpoint(&blue));
+    }
+
+    #[test]
+    fn metadata_of_a_version_have_a_revision_and_nothing_else() {
+        let blue = json!([{ "name": "blue" }]);
+        let typo = "spec.versions[0].metadata.revisoin: no such key; did you mean revision?";
+        check(
+            &blue,
+            "blue",
+            json!({ "metadata": { "revisoin": 1 } }),
+            &json!(typo),
+        );
+        let number = "spec.versions[0].metadata: not an object";
+        check(&blue, "blue", json!({ "metadata": 5 }), &json!(number));
+    }
+
+    /// The names of versions, `*` behind the one that is marked as the default.
+    fn named(names: &[&str]) -> Value {
+        let version = |name: &&str| match name.strip_suffix('*') {
+            Some(name) => json!({ "name": name, "default": true }),
+            None => json!({ "name": name }),
+        };
+        endpoint(&names.iter().map(version).collect())
+    }
+
+    #[test]
+    fn a_default_goes_only_where_another_is_named_or_none_stays() {
+        for (before, after, refused) in [
+            (&["blue", "green*"][..], &["blue"][..], true),
+            (&["blue", "green*", "gray"], &["gray", "red"], true),
+            (&["blue", "green"], &["green"], true),
+            (&["blue", "green*"], &["blue*"], false),
+            (&["blue", "green*"], &["blue", "green"], false),
+            (&["blue", "green"], &["red", "blue"], false),
+            (&["blue"], &["green"], false),
+            (&["blue", "green*"], &[], false),
+        ] {
+            let kept = keeps_default(&named(before), &named(after));
+            assert_eq!(kept.is_err(), refused, "{before:?} {after:?}: {kept:?}");
+        }
+        let why = keeps_default(&named(&["blue", "green*"]), &named(&["blue"])).unwrap_err();
+        assert_eq!(
+            why.to_string(),
+            "green is the default version of endpoint iris and would go; name another default, by default: true of that version"
+        );
+        assert!(keeps_default(&named(&["blue"]), &json!({ "spec": {} })).is_ok());
     }
 
     #[test]
