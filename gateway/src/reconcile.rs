@@ -36,6 +36,7 @@ mod scaling;
 mod served;
 pub mod status;
 mod swap;
+mod sweep;
 mod update;
 mod version;
 mod view;
@@ -264,6 +265,7 @@ impl Control {
         control.start_with(files).await?;
         control.starting.store(false, Ordering::Release);
         control.forget_served_before();
+        control.sweep_all();
         drop(change);
         drop(control.tasks.spawn(Arc::clone(&control).mend()));
         drop(control.tasks.spawn(Arc::clone(&control).write_served()));

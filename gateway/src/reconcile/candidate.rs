@@ -237,11 +237,13 @@ impl Control {
             (Err(reason), _) => return Err(reason),
         };
         let digest = Digest::of(&content);
-        if let Some(folder) = kept {
+        let unchanged = record.source.as_deref() == Some(digest.as_str());
+        // At each start it would count as pushed anew.
+        let there = |folder: &PluginFolder| unchanged && of_folder(folder, &digest).is_some();
+        if let Some(folder) = kept.filter(|folder| !there(folder)) {
             let stored = folder.store(&digest, &content);
             stored.map_err(|error| error.to_string())?;
         }
-        let unchanged = record.source.as_deref() == Some(digest.as_str());
         record.source = Some(digest.as_str().to_owned());
         match active {
             Some(active) if unchanged => Ok(active),

@@ -154,6 +154,25 @@ impl PluginFolder {
         found.into_iter().map(|(_, version)| version).collect()
     }
 
+    /// Removes contents, and what a kill left half written. Nobody may be writing
+    /// here.
+    ///
+    /// # Errors
+    ///
+    /// The last time that the system refused; what it let go is gone.
+    pub(super) fn remove(&self, digests: &[&str]) -> io::Result<()> {
+        let contents = digests.iter().filter_map(|text| Digest::parse(text).ok());
+        let contents = contents.map(|digest| self.file(&digest));
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let halves = entries.map(|entry| entry.path());
+        let halves = halves.filter(|path| path.extension().is_some_and(|end| end == "tmp"));
+        let mut result = Ok(());
+        for path in contents.chain(halves) {
+            result = fs::remove_file(&path).and(result);
+        }
+        result
+    }
+
     fn file(&self, digest: &Digest) -> PathBuf {
         self.path.join(format!("{}.wasm", digest.hex()))
     }

@@ -51,6 +51,7 @@ impl Control {
         let plugin = self.plugin_running(name)?;
         let created = block_in_place(|| plugin.folder.store(&found.digest, &component))
             .map_err(|error| ControlError::Store(error.to_string()))?;
+        self.sweep(&plugin.spec.name);
         Ok(Pushed {
             digest: found.digest.as_str().to_owned(),
             role: found.role.as_str(),
@@ -229,6 +230,7 @@ impl Control {
             self.events
                 .tell("Swapped", &object, &format!("{digest} decides now"));
         }
+        self.sweep(&name);
     }
 }
 

@@ -273,6 +273,23 @@ impl FileStore {
         })
     }
 
+    /// What the history keeps of a resource, without its deletions.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, or one of them is no JSON.
+    pub fn kept(&self, kind: &str, name: &str) -> Result<Vec<Value>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT document FROM history
+                     WHERE kind = ?1 AND name = ?2 AND document IS NOT NULL",
+                )?
+                .query_map([kind, name], |row| json(&row.get::<_, String>(0)?, 0))?
+                .collect()
+        })
+    }
+
     fn read<T>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -406,16 +423,21 @@ fn put(
 }
 
 pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
-    let text: String = row.get(3)?;
-    let document = serde_json::from_str(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, error.into())
-    })?;
+    let document = json(&row.get::<_, String>(3)?, 3)?;
     Ok(Stored {
         kind: row.get(0)?,
         name: row.get(1)?,
         revision: number(row.get(2)?),
         document,
         from_file: row.get(4)?,
+    })
+}
+
+/// The document in a column.
+fn json(text: &str, column: usize) -> rusqlite::Result<Value> {
+    serde_json::from_str(text).map_err(|error| {
+        let kind = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(column, kind, error.into())
     })
 }
 

@@ -416,6 +416,7 @@ impl Control {
             .filter(|name| !is(PLUGIN, name) && !ours(name))
         {
             self.plugins.write().remove(name);
+            self.sweep(name);
             self.events
                 .tell("Deleted", &format!("plugin/{name}"), "its file is gone");
         }

@@ -93,6 +93,7 @@ impl Control {
             expected: None,
         }])?;
         self.plugins.write().remove(&running.spec.name);
+        self.sweep(&running.spec.name);
         self.events
             .tell("Deleted", &format!("plugin/{name}"), "nothing binds it");
         Ok(())

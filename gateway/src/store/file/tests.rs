@@ -105,6 +105,11 @@ fn only_the_last_revisions_are_kept_and_how_many_is_said() {
     let numbers: Vec<u64> = history.iter().map(|one| one.revision).collect();
     assert_eq!(numbers, [12, 11, 10, 9, 8, 7, 6]);
     assert_eq!(store.at("Endpoint", "iris", 5).unwrap(), None);
+    write(&store, &change(None, None)).unwrap();
+    let mut kept = store.kept("Endpoint", "iris").unwrap();
+    kept.sort_by_key(Value::as_u64);
+    let numbers = [json!(6), json!(7), json!(8), json!(9), json!(10), json!(11)];
+    assert_eq!(kept, numbers, "and no deletion");
     // Fewer from the next change on.
     drop(store);
     let store = FileStore::open(state.path(), 2).unwrap();
