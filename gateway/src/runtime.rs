@@ -213,6 +213,32 @@ impl Machine {
         logs::read(&self.0.state.join("logs"), query, &self.0.tasks)
     }
 
+    /// The replicas that `query` may be about: those that are there, in any state,
+    /// and those that wrote something that is kept. Reads the folders of logs, off
+    /// the async threads.
+    pub async fn logged(&self, query: LogQuery) -> Vec<String> {
+        let mut all = self.there(&query.endpoint, query.version.as_ref());
+        let logs = self.0.state.join("logs");
+        let read = self.0.tasks.blocking(move || logs::replicas(&logs, &query));
+        all.extend(read.await.unwrap_or_default());
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The replicas of an endpoint, or of one of its versions, that have not ended.
+    #[must_use]
+    pub fn there(&self, endpoint: &Name, version: Option<&Name>) -> Vec<String> {
+        let numbers = self.0.numbers.lock();
+        let of = |(of, name, _): &&(Name, Name, u64)| {
+            of == endpoint && version.is_none_or(|version| version == name)
+        };
+        let found = numbers.iter().filter(of);
+        found
+            .map(|(_, version, number)| ReplicaId::new(version, *number).as_str().to_owned())
+            .collect()
+    }
+
     fn claim_number(&self, endpoint: &Name, version: &Name) -> Number {
         let mut numbers = self.0.numbers.lock();
         let mut key = (endpoint.clone(), version.clone(), 1);

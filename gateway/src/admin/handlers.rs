@@ -9,7 +9,6 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::answer::{Refusal, json, whole};
 use super::body::{Body, json_or_default};
@@ -67,7 +66,7 @@ pub(super) async fn act(api: &Api, action: Action, call: Call) -> Result<Respons
         Action::History => page::history(&control.endpoint_history(name)?, &call.query),
         Action::Keys => json(StatusCode::OK, &control.endpoint_keys(name)?),
         Action::Load => json(StatusCode::OK, &control.load(name)?),
-        Action::Logs => logs(api, &call),
+        Action::Logs => logs(api, &call).await,
         Action::Plugins => page::resources(control.plugins(), &call.query),
         Action::Plugin => json(StatusCode::OK, &control.plugin(name)?),
         Action::PutPlugin | Action::DeletePlugin => changes::act_on_plugin(api, action, call).await,
@@ -135,34 +134,22 @@ async fn push(api: &Api, name: &str, content: Bytes) -> Result<Response<Body>, R
     json(status, &pushed)
 }
 
-fn logs(api: &Api, call: &Call) -> Result<Response<Body>, Refusal> {
+async fn logs(api: &Api, call: &Call) -> Result<Response<Body>, Refusal> {
     let endpoint = Name::parse(&call.name)
         .map_err(|_| Refusal::not_found(format!("no endpoint {}", call.name)))?;
     let version = call.query.name("version")?;
-    if let Some(version) = &version {
-        let shown = api.control.endpoint(endpoint.as_str())?;
-        let names = shown.pointer("/status/versions").and_then(Value::as_array);
-        let known = names
-            .into_iter()
-            .flatten()
-            .any(|v| v.get("name") == Some(&json!(version)));
-        if !known {
-            return Err(Refusal::not_found(format!(
-                "no version {version} of endpoint {endpoint}"
-            )));
-        }
-    }
     let since = call.query.parsed("since", Interval::parse)?;
     let follow = call.query.flag("follow")?;
-    let lines = api.control.logs(LogQuery {
+    let query = LogQuery {
         endpoint,
         version,
         replica: call.query.text("replica").map(str::to_owned),
         since: since.map(Interval::duration),
         follow,
-    })?;
+    };
+    let lines = api.control.logs(query.clone()).await?;
     if follow {
-        streams::follow_lines(api, lines)
+        streams::follow_lines(api, lines, query)
     } else {
         Ok(streams::lines(api, lines))
     }

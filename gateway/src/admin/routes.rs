@@ -239,7 +239,7 @@ pub(super) static TABLE: [Route; 30] = [
         "/v1/endpoints/{name}/logs",
         Action::Logs,
         Gives::Lines,
-        "What replicas wrote",
+        "What replicas wrote; followed, an event `end` tells that it was deleted",
     )
     .query(LOGS),
     get(

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -17,10 +18,13 @@ use super::answer::{Refusal, stream};
 use super::body::Body;
 use super::handlers::KEEP_ALIVE;
 use crate::event::Event;
-use crate::runtime::LogLine;
+use crate::runtime::{LogLine, LogQuery};
 
 /// Pieces that may wait for a slow reader; after that the source waits.
 const PIECES: usize = 64;
+/// For the last lines of what was deleted to be read and sent: the reader of logs
+/// looks five times a second.
+const LAST_LINES: Duration = Duration::from_millis(600);
 const SSE: &str = "text/event-stream";
 
 fn shown(line: &LogLine) -> String {
@@ -44,20 +48,28 @@ pub(super) fn lines(api: &Api, mut lines: mpsc::Receiver<LogLine>) -> Response<B
     stream("text/plain; charset=utf-8", Body::Stream(receiver))
 }
 
-/// Log lines as server-sent events, as they come.
+/// Log lines as server-sent events, as they come. What is followed may be deleted:
+/// after its last lines comes an event `end`, which says so.
 pub(super) fn follow_lines(
     api: &Api,
     mut lines: mpsc::Receiver<LogLine>,
+    query: LogQuery,
 ) -> Result<Response<Body>, Refusal> {
     let place = place(api)?;
     let (sender, receiver) = mpsc::channel(PIECES);
-    let tasks = api.tasks.clone();
+    let (tasks, control) = (api.tasks.clone(), Arc::clone(&api.control));
     api.tasks.spawn(async move {
         let _place = place;
+        let gone = async {
+            control.gone(&query.endpoint, query.version.as_ref()).await;
+            tokio::time::sleep(LAST_LINES).await;
+        };
+        tokio::pin!(gone);
         loop {
             let piece: Bytes = tokio::select! {
                 () = tasks.stopped() => return,
                 () = sender.closed() => return,
+                () = &mut gone => break,
                 () = tokio::time::sleep(KEEP_ALIVE) => Bytes::from_static(b":\n\n"),
                 line = lines.recv() => match line {
                     Some(line) => format!("data: {}\n\n", shown(&line)).into(),
@@ -68,6 +80,13 @@ pub(super) fn follow_lines(
                 return;
             }
         }
+        let object = match &query.version {
+            Some(version) => format!("version/{}/{version}", query.endpoint),
+            None => format!("endpoint/{}", query.endpoint),
+        };
+        let end = format!("event: end\ndata: {object} was deleted\n\n");
+        // Whoever has gone needs no end.
+        let _ = sender.send(end.into()).await;
     });
     Ok(stream(SSE, Body::Stream(receiver)))
 }

@@ -252,6 +252,9 @@ impl Gateway {
                 .collect(),
         };
         let word = if found.is_some() { version? } else { name };
+        if names.contains(&word) {
+            return None;
+        }
         resource::suggestion(word, &names).map(|hint| format!("; {hint}"))
     }
 
@@ -305,6 +308,16 @@ impl Gateway {
         } else {
             Failure::Refused(document.detail)
         }
+    }
+
+    /// Why a stream that goes on ended; none: without a word.
+    pub(super) fn ended(&self, error: Option<FetchError>) -> Failure {
+        let why = match error {
+            Some(FetchError::Broken { why, .. }) => format!("the connection broke: {why}"),
+            Some(other) => return self.failed(other),
+            None => "it has ended what was followed; it is stopping".to_owned(),
+        };
+        Failure::NotReached(format!("{}: {why}; {}", self.url, self.origin))
     }
 
     /// Why there is no whole answer.

@@ -22,7 +22,9 @@ use crate::units::Interval;
 #[command(after_help = "Examples:
   tidegate events --since 10m
   tidegate events --for endpoint/iris -f
-  tidegate events -o json")]
+  tidegate events -o json
+
+Exit codes: with --follow 3 where the gateway ends.")]
 pub struct Events {
     /// Go on as they come.
     #[arg(short, long, visible_short_alias = 'w', visible_alias = "watch")]
@@ -82,7 +84,12 @@ impl Events {
         let mut stream = gateway.stream("/v1/events?follow=true").await?;
         let mut pieces = Pieces::default();
         let mut table = self.table();
-        while let Some(piece) = stream.next().await.map_err(|error| gateway.failed(error))? {
+        loop {
+            let piece = match stream.next().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Err(gateway.ended(None)),
+                Err(error) => return Err(gateway.ended(Some(error))),
+            };
             let mut events = Vec::new();
             for line in pieces.take(&piece) {
                 let event = line.strip_prefix(b"data: ").unwrap_or_default();
@@ -104,7 +111,6 @@ impl Events {
                 _ => self.shown(&events, &mut table)?,
             }
         }
-        Ok(())
     }
 
     /// Whether ages are shown; what is followed may be looked at much later.

@@ -12,8 +12,11 @@ use super::connect::Gateway;
 use super::kind::segment;
 use super::tone::plain;
 use super::{Failure, To, complete};
+use crate::fetch::Stream;
 use crate::units::Interval;
 
+/// What comes before the last event of what was deleted.
+const END: &[u8] = b"event: end";
 /// Longest line that is put together of pieces.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -21,7 +24,10 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tidegate logs iris --since 5m
-  tidegate logs iris --version blue -f")]
+  tidegate logs iris --version blue -f
+
+Exit codes: with --follow 0 where the endpoint or the version was deleted, after its
+last lines; 3 where the gateway ends.")]
 pub struct Logs {
     /// The endpoint.
     #[arg(add = ArgValueCompleter::new(complete::endpoints))]
@@ -66,10 +72,43 @@ async fn logs(gateway: &Gateway, logs: &Logs) -> Result<(), Failure> {
     );
     let mut stream = gateway.stream(&path).await?;
     let mut pieces = Pieces::default();
-    while let Some(piece) = stream.next().await.map_err(|error| gateway.failed(error))? {
-        print(&pieces.take(&piece), logs.follow)?;
+    if logs.follow {
+        return follow(gateway, &mut stream, &mut pieces).await;
     }
-    print(&pieces.take(b"\n"), logs.follow)
+    while let Some(piece) = stream.next().await.map_err(|error| gateway.failed(error))? {
+        print(&pieces.take(&piece), false)?;
+    }
+    print(&pieces.take(b"\n"), false)
+}
+
+/// Prints lines as they come, to the end of what writes them.
+async fn follow(
+    gateway: &Gateway,
+    stream: &mut Stream,
+    pieces: &mut Pieces,
+) -> Result<(), Failure> {
+    // Whether what comes next says why it is the end.
+    let mut ends = false;
+    loop {
+        let piece = match stream.next().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) if ends => return Ok(()),
+            Ok(None) => return Err(gateway.ended(None)),
+            Err(error) => return Err(gateway.ended(Some(error))),
+        };
+        let mut lines = pieces.take(&piece);
+        if !ends && let Some(at) = lines.iter().position(|line| line == END) {
+            let last = lines.split_off(at);
+            print(&lines, true)?;
+            (lines, ends) = (last, true);
+        }
+        if !ends {
+            print(&lines, true)?;
+        } else if let Some(why) = lines.iter().find_map(|line| shown(line, true)) {
+            super::complain(&why);
+            return Ok(());
+        }
+    }
 }
 
 /// The last lines of a version that are kept, oldest first.

@@ -2,7 +2,10 @@
 //!
 //! Reads the running state and changes nothing. Called by `admin`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::status::{
@@ -11,9 +14,13 @@ use super::status::{
 };
 use super::{Control, ControlError, RunningEndpoint, RunningPlugin, RunningVersion};
 use crate::identity::KeyPair;
-use crate::resource::{Plugin, PluginSource, Scale};
+use crate::name::Name;
+use crate::resource::{self, Plugin, PluginSource, Scale};
 use crate::runtime::{LogLine, LogQuery};
 use crate::units::Percent;
+
+/// Between looks whether the last replica of what was deleted has ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A resource for a plugin that no file describes.
 fn shipped_document(spec: &Plugin) -> Value {
@@ -240,9 +247,60 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// 404 where there is no such endpoint.
-    pub fn logs(&self, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, ControlError> {
-        self.endpoint_running(query.endpoint.as_str())?;
+    /// 404 where there is no such endpoint, version or replica.
+    pub async fn logs(&self, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, ControlError> {
+        let (endpoint, version) = (&query.endpoint, query.version.as_ref());
+        self.endpoint_running(endpoint.as_str())?;
+        if let Some(version) = version.filter(|one| !self.has(endpoint, Some(one))) {
+            return Err(ControlError::NotFound(format!(
+                "no version {version} of endpoint {endpoint}"
+            )));
+        }
+        if let Some(replica) = &query.replica {
+            let known = self.machine.logged(query.clone()).await;
+            if !known.contains(replica) {
+                let hint = resource::suggestion(replica, &known).or_else(|| {
+                    (!known.is_empty()).then(|| format!("it has {}", known.join(", ")))
+                });
+                let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
+                return Err(ControlError::NotFound(format!(
+                    "no replica {replica} of endpoint {endpoint}{hint}"
+                )));
+            }
+        }
         Ok(self.machine.logs(query))
+    }
+
+    /// Whether there is such an endpoint, and such a version of it.
+    fn has(&self, endpoint: &Name, version: Option<&Name>) -> bool {
+        self.endpoint_running(endpoint.as_str())
+            .is_ok_and(|running| {
+                let mut versions = running.spec.versions.iter();
+                version.is_none_or(|version| versions.any(|one| one.name == *version))
+            })
+    }
+
+    /// Waits until what is followed was deleted and its replicas have ended; or
+    /// until there is one of that name again, whose lines are its own. Cancel-safe.
+    pub async fn gone(&self, endpoint: &Name, version: Option<&Name>) {
+        let mut news = self.events.follow();
+        let object = format!("endpoint/{endpoint}");
+        let words = version.map(|version| format!("version {version}"));
+        while self.has(endpoint, version) {
+            match news.recv().await {
+                Ok(event) if event.object != object => {}
+                Ok(event) if event.kind == "Deleted" => break,
+                Ok(event)
+                    if event.kind == "VersionDeleted" && words.as_ref() == Some(&event.message) =>
+                {
+                    break;
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+        while !self.has(endpoint, version) && !self.machine.there(endpoint, version).is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }

@@ -196,6 +196,21 @@ impl Reader {
     }
 }
 
+/// The replicas whose logs are kept, of those that a query is about.
+pub(super) fn replicas(logs: &Path, query: &LogQuery) -> Vec<String> {
+    let query = LogQuery {
+        replica: None,
+        ..query.clone()
+    };
+    let mut reader = Reader::new(logs.join(query.endpoint.as_str()), query);
+    reader.find();
+    reader
+        .files
+        .into_keys()
+        .map(|(_, replica)| replica)
+        .collect()
+}
+
 /// Names in a folder, in order; none where it is not there.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
