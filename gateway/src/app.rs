@@ -139,7 +139,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
         warnings: few_files.into_iter().collect(),
     };
     let shared = shared(&config, table, metrics, outbox, access);
-    drop(tasks.spawn(watch_memory(Arc::clone(&shared.memory), tasks.clone())));
+    watch_memory(&shared.memory, &control, &tasks);
     if let Some((watched, set)) = watch {
         let watch = Watch::new(watched, set, empty, Arc::clone(&control));
         drop(tasks.spawn(watch.run(shared.tasks.clone())));
@@ -386,21 +386,22 @@ impl Signals {
 }
 
 /// Measures the process until the gateway stops.
-async fn watch_memory(memory: Arc<Memory>, tasks: Tasks) {
-    let mut looks = tokio::time::interval(memory::LOOK);
-    loop {
-        tokio::select! {
-            _ = looks.tick() => {}
-            () = tasks.stopped() => return,
-        }
-        match memory.measure() {
-            Some(true) => {
-                tracing::warn!("past {} bytes of memory: no new exchange", memory.limit());
+fn watch_memory(memory: &Arc<Memory>, control: &Arc<Control>, tasks: &Tasks) {
+    let (memory, control) = (Arc::clone(memory), Arc::clone(control));
+    let stop = tasks.clone();
+    let watch = async move {
+        let mut looks = tokio::time::interval(memory::LOOK);
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = stop.stopped() => return,
             }
-            Some(false) => tracing::warn!("new exchanges are taken again"),
-            None => {}
+            if let Some(over) = memory.measure() {
+                control.tell_memory(over, memory.limit());
+            }
         }
-    }
+    };
+    drop(tasks.spawn(watch));
 }
 
 /// Replicas, which may run as our user, must not read our memory (SEMANTICS §12).

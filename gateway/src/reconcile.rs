@@ -162,6 +162,8 @@ struct Facts {
     files: Option<String>,
     /// What of the files waits for a restart.
     restart: Option<String>,
+    /// That no new exchange is taken for want of memory.
+    memory: Option<String>,
 }
 
 /// A plugin with what is active of it.
@@ -284,6 +286,26 @@ impl Control {
         facts.listeners = listeners;
         facts.warnings = warnings;
         facts.certificates = certificates;
+    }
+
+    /// Tells that no new exchange is taken past the limit in bytes, or that they
+    /// are taken again: in the log, as an event, and in status meanwhile.
+    pub fn tell_memory(&self, over: bool, limit: u64) {
+        let (kind, what) = if over {
+            let what = format!(
+                "past limits.memory of {} MiB: no new exchange is taken (503 out-of-memory)",
+                limit >> 20
+            );
+            ("MemoryOver", what)
+        } else {
+            (
+                "MemoryRecovered",
+                "new exchanges are taken again".to_owned(),
+            )
+        };
+        tracing::warn!("{what}");
+        self.events.tell(kind, "gateway", &what);
+        self.facts.write().memory = over.then_some(what);
     }
 
     /// What happened.

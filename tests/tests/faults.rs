@@ -312,6 +312,10 @@ fn past_its_memory_no_exchange_begins_and_none_is_harmed() {
         (503, "out-of-memory")
     );
     assert!(refused.header("retry-after").is_some());
+    let (_, status) = gateway.admin("GET", "/v1/status", b"");
+    let warnings = status["warnings"].to_string();
+    assert!(warnings.contains("past limits.memory"), "{warnings}");
+    assert!(!gateway.events("MemoryOver").is_empty());
     for _ in 0..20 {
         assert!(stream.chunk().unwrap().is_some(), "the stream goes on");
     }
@@ -320,6 +324,7 @@ fn past_its_memory_no_exchange_begins_and_none_is_harmed() {
         (gateway.score("iris", "", &[]).status == 200).then_some(())
     });
     assert!(stream.chunk().unwrap().is_some(), "the stream goes on");
+    assert!(!gateway.events("MemoryRecovered").is_empty());
     println!(
         "KiB at rest {rest}, limit {limit}, with the heads {most}, after {}",
         process::rss_kib(gateway.pid())

@@ -138,6 +138,7 @@ impl Control {
                 .chain(&*facts.certificates.lock())
                 .chain(&facts.files)
                 .chain(&facts.restart)
+                .chain(&facts.memory)
                 .cloned()
                 .chain(self.custody.warning())
                 .collect(),

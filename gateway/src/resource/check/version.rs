@@ -251,7 +251,7 @@ fn addresses(check: &mut Check<'_>, at: &At<'_>, raw: &raw::Static) -> Option<Ru
                 shown_text(text)
             );
             check.tell(&at.index(i), message);
-        } else if addresses.contains(text) {
+        } else if addresses.iter().any(|one| same_address(one, text)) {
             check.tell(
                 &at.index(i),
                 format!("{text} is there twice, so that its slots would count twice"),
@@ -277,17 +277,29 @@ fn upstream_tls(check: &mut Check<'_>, at: &At<'_>, raw: &raw::StaticTls) -> Ups
     }
 }
 
-fn is_address(text: &str) -> bool {
-    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
-        return address.port() != 0;
+/// Whether two are one but for the spelling.
+fn same_address(one: &str, other: &str) -> bool {
+    let parsed = |text: &str| text.parse::<std::net::SocketAddr>().ok();
+    match (parsed(one), parsed(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.eq_ignore_ascii_case(other),
     }
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        is_host(host)
+}
+
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    // 0 is no port, and 080 another spelling of 80.
+    if port.starts_with('0') {
+        return false;
+    }
+    text.parse::<std::net::SocketAddr>().is_ok()
+        || is_host(host)
             && port.bytes().all(|b| b.is_ascii_digit())
-            && port.parse::<u16>().is_ok_and(|port| port != 0)
+            && port.parse::<u16>().is_ok()
             // `300.1.1.1` is a broken address, never a name.
             && !host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
-    })
 }
 
 fn paths(check: &mut Check<'_>, at: &At<'_>, given: Option<&[String]>) -> Vec<String> {
