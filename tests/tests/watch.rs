@@ -339,6 +339,91 @@ fn another_content_of_a_plugin_is_swapped_to_and_a_broken_one_is_refused() {
     assert!(!matches!(status["warnings"], Value::Null));
 }
 
+/// An endpoint with these policies, and a folder with the plugins `door` and `gate`.
+fn guarded(blue: &Replica, policies: &str, first: &[u8]) -> Gateway {
+    let plugins = ["door", "gate"].map(|name| yaml::plugin(name, "auth", ""));
+    let setup = Setup::new(&plugins.concat())
+        .file("door.wasm", first)
+        .file("gate.wasm", first)
+        .file("endpoints/iris.yaml", with_policies(blue, policies));
+    let gateway = setup.run(&["-f", "endpoints", "--watch"]).start();
+    gateway.healthy("iris");
+    gateway
+}
+
+fn with_policies(blue: &Replica, policies: &str) -> String {
+    let auth = format!("auth: {{ mode: custom, policies: [{policies}] }}");
+    yaml::endpoint("iris", &auth, &[yaml::version("blue", &[blue], "")])
+}
+
+fn active(gateway: &Gateway, plugin: &str) -> String {
+    let (_, shown) = gateway.admin("GET", &format!("/v1/plugins/{plugin}"), b"");
+    shown["status"]["activeDigest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_plugin_and_the_settings_that_it_needs_change_together() {
+    let blue = Replica::start("blue");
+    let echo = fs::read(guests::build("echo-auth", "one")).unwrap();
+    let lie = fs::read(guests::build("lie-auth", "one")).unwrap();
+    let friendly = "{ plugin: door, config: { user: ann } }";
+    let gateway = guarded(&blue, friendly, &echo);
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    let before = active(&gateway, "door");
+    let change = |content: &[u8], policies: &str| {
+        fs::write(gateway.folder().join("door.wasm"), content).unwrap();
+        replace(&gateway, "iris.yaml", &with_policies(&blue, policies));
+    };
+    // Neither takes the settings of the other.
+    change(&lie, "{ plugin: door, config: { lie: status } }");
+    until("the other decides", SOON, || {
+        (active(&gateway, "door") != before).then_some(())
+    });
+    revision_is(&gateway, "iris", Some(2));
+    assert_eq!(gateway.score("iris", "", &[]).code(), "policy-failed");
+    // One that takes neither is refused with the place of its settings.
+    let refused = gateway.events("FilesRefused").len();
+    change(&echo, "{ plugin: door, config: { lie: status } }");
+    let told = event(&gateway, "FilesRefused", refused + 1);
+    assert!(told.contains("lie"), "{told}");
+    change(&echo, friendly);
+    revision_is(&gateway, "iris", Some(3));
+    assert_eq!(active(&gateway, "door"), before);
+    assert_eq!(gateway.score("iris", "", &[]).status, 200);
+    until("one of each lives", SOON, || {
+        let live = gateway.metric("tidegate_plugin_versions_live", &[("plugin", "door")]);
+        (live == 1.0).then_some(())
+    });
+}
+
+#[test]
+fn two_plugins_of_one_endpoint_change_together() {
+    let blue = Replica::start("blue");
+    let one = fs::read(guests::build("echo-auth", "one")).unwrap();
+    let two = fs::read(guests::build("echo-auth", "two")).unwrap();
+    let gateway = guarded(&blue, "{ plugin: door }, { plugin: gate }", &one);
+    assert_eq!(gateway.score("iris", "?pass", &[]).status, 401);
+    let before = active(&gateway, "door");
+    for plugin in ["door", "gate"] {
+        fs::write(gateway.folder().join(format!("{plugin}.wasm")), &two).unwrap();
+    }
+    until("both are others", SOON, || {
+        let both = ["door", "gate"].map(|plugin| active(&gateway, plugin));
+        both.iter().all(|digest| *digest != before).then_some(())
+    });
+    // Both are asked, as they are now.
+    assert_eq!(gateway.score("iris", "?pass", &[]).status, 401);
+    let lines = gateway.access_lines_at_least(2);
+    let policies = lines[1]["policies"].as_array().unwrap().clone();
+    let after = active(&gateway, "door");
+    let short = |digest: &str| digest.strip_prefix("sha256:").unwrap()[..8].to_owned();
+    assert_eq!(policies.len(), 2, "{policies:?}");
+    for policy in &policies {
+        let digest = policy["digest"].as_str().unwrap();
+        assert!(digest.contains(&short(&after)), "{policy} is not {after}");
+    }
+}
+
 #[test]
 fn standard_input_is_not_watched() {
     let gateway = Gateway::start("");

@@ -5,12 +5,13 @@
 //! linked, configured with the settings of every binding, self-tested and
 //! warmed. Nothing here changes what runs. Used by `swap` and `change`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::bind::Binder;
+use super::bind::{Binder, Bindings};
 use super::plugins::{PluginFolder, Record, now_text};
 use super::status::LastSwap;
 use super::{Control, RunningEndpoint, RunningPlugin};
@@ -60,6 +61,17 @@ pub(super) struct Trial<'a> {
     /// Whether a content that is new is kept, as all must be that takes over; a
     /// dry run leaves nothing behind.
     pub(super) keep: bool,
+    /// What else changes with it.
+    pub(super) beside: Option<&'a Beside>,
+}
+
+/// What changes together with a plugin, so that it is tried as all will be.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Endpoints that get other policies, or go: what they are now is not tried.
+    pub(super) apart: BTreeSet<Name>,
+    /// Bindings of the others, with the candidates before this one.
+    pub(super) bindings: BTreeMap<Name, Bindings>,
 }
 
 impl Candidate {
@@ -118,6 +130,7 @@ impl Control {
             mut record,
             before,
             keep,
+            beside,
         } = trial;
         let (content, digest) = tokio::task::block_in_place(|| {
             let kept = keep.then_some(&folder);
@@ -132,7 +145,7 @@ impl Control {
                 .await
                 .map_err(|refusal| refusal.to_string())?,
         };
-        let endpoints = self.rebound(&wanted.spec.name, &loaded).await?;
+        let endpoints = self.rebound(&wanted.spec.name, &loaded, beside).await?;
         if before.is_some() && record.active.as_deref() != Some(digest.as_str()) {
             record.last_swap = Some(last_swap(&digest, "swapped", ""));
         }
@@ -151,11 +164,18 @@ impl Control {
         &self,
         name: &Name,
         loaded: &Arc<Loaded>,
+        beside: Option<&Beside>,
     ) -> Result<Vec<RunningEndpoint>, String> {
         let plugins = self.loaded();
         let mut changed = Vec::new();
         for running in self.endpoints_naming(name) {
-            if running.bindings.has(loaded) {
+            let endpoint = &running.spec.name;
+            if beside.is_some_and(|beside| beside.apart.contains(endpoint)) {
+                continue;
+            }
+            let before = beside.and_then(|beside| beside.bindings.get(endpoint));
+            let before = before.unwrap_or(&running.bindings);
+            if before.has(loaded) {
                 continue;
             }
             let binder = Binder {
@@ -165,7 +185,7 @@ impl Control {
                 keys: Arc::clone(&running.keys),
             };
             let bindings = binder
-                .rebind(&running.bindings, name, loaded)
+                .rebind(before, name, loaded)
                 .await
                 .map_err(|refusal| format!("endpoint {}: {refusal}", running.spec.name))?;
             changed.push(RunningEndpoint {

@@ -284,6 +284,7 @@ impl<'a> Trial<'a> {
             record: plugin.record.clone(),
             before: Some(plugin),
             keep: true,
+            beside: None,
         }
     }
 
@@ -298,6 +299,7 @@ impl<'a> Trial<'a> {
             folder,
             before: None,
             keep: true,
+            beside: None,
         })
     }
 }

@@ -363,7 +363,7 @@ impl RunningEndpoint {
     }
 
     /// Whether all policies of `spec` are at work here already.
-    fn same_policies(&self, spec: &Endpoint) -> bool {
+    pub(super) fn same_policies(&self, spec: &Endpoint) -> bool {
         self.spec.auth.mode == spec.auth.mode
             && self.spec.split.policy == spec.split.policy
             && self.spec.collect.len() == spec.collect.len()

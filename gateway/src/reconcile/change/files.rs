@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::plan::{Key, Plan, Shelf, plan};
 use super::{CONFIG, ENDPOINT, PLUGIN};
 use crate::name::Name;
-use crate::reconcile::candidate::{Candidate, Content, Trial, Wanted, unkept};
+use crate::reconcile::candidate::{Beside, Candidate, Content, Trial, Wanted, unkept};
 use crate::reconcile::plugins::{PluginFolder, Record};
-use crate::reconcile::{Control, ControlError, RunningPlugin};
+use crate::reconcile::{Control, ControlError, RunningEndpoint, RunningPlugin};
 use crate::resource::{self, AuthMode, Plugin, Problem, Set};
 use crate::store::{Latest, Stored};
 
@@ -258,6 +258,7 @@ impl Control {
         hold: bool,
     ) -> Result<(Vec<Candidate>, Vec<(Wanted, PluginFolder, String)>), FilesError> {
         let (mut candidates, mut broken) = (Vec::new(), Vec::new());
+        let mut beside = self.beside(plan);
         for spec in &plan.whole.plugins.clone() {
             let key = (PLUGIN.to_owned(), spec.name.to_string());
             let document = plan.documents.get(&key).cloned();
@@ -285,10 +286,15 @@ impl Control {
             if before.is_none() && !hold {
                 catch_up(&mut trial, shelf.latest.get(spec.name.as_str()));
             }
+            trial.beside = Some(&beside);
             let (was, folder) = (trial.record.active.clone(), trial.folder.clone());
             match self.try_plugin(wanted.clone(), trial).await {
                 Ok(candidate) => {
                     plan.note_plugin(&candidate, was.as_deref(), before.as_deref());
+                    for one in &candidate.endpoints {
+                        let bindings = one.bindings.clone();
+                        beside.bindings.insert(one.spec.name.clone(), bindings);
+                    }
                     candidates.push(candidate);
                 }
                 Err(reason) if before.is_none() && self.starting() => {
@@ -303,6 +309,23 @@ impl Control {
         Ok((candidates, broken))
     }
 
+    /// What there is beside a plugin that changes: endpoints whose policies change as
+    /// well are tried by what they will be, by [`Control::try_endpoints`].
+    fn beside(&self, plan: &Plan) -> Beside {
+        let whole = plan.whole.endpoints.iter();
+        let will: BTreeMap<&Name, _> = whole.map(|one| (&one.name, one)).collect();
+        let endpoints = self.endpoints.read();
+        let changes = |running: &RunningEndpoint| match will.get(&running.spec.name) {
+            Some(spec) => plan.changes_endpoint(&spec.name) && !running.same_policies(spec),
+            None => true,
+        };
+        let apart = endpoints.values().filter(|running| changes(running));
+        Beside {
+            apart: apart.map(|running| running.spec.name.clone()).collect(),
+            bindings: BTreeMap::new(),
+        }
+    }
+
     /// Whether the endpoints that change have policies that take what they say.
     async fn try_endpoints(&self, plan: &Plan, candidates: &[Candidate]) -> Result<(), FilesError> {
         let mut loaded = self.loaded();
@@ -310,12 +333,9 @@ impl Control {
             let name = candidate.wanted.spec.name.clone();
             loaded.insert(name, Ok(Arc::clone(&candidate.loaded)));
         }
-        let changes = |name: &Name| {
-            let mut changes = plan.changes.iter();
-            changes.any(|one| one.kind == ENDPOINT && one.name == name.as_str())
-        };
         let mut problems = Vec::new();
-        for endpoint in plan.whole.endpoints.iter().filter(|one| changes(&one.name)) {
+        let whole = plan.whole.endpoints.iter();
+        for endpoint in whole.filter(|one| plan.changes_endpoint(&one.name)) {
             for problem in self.try_policies(endpoint, &loaded).await {
                 let message = format!("endpoint/{}: {}", endpoint.name, problem.message);
                 problems.push(Problem { message, ..problem });

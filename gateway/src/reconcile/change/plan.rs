@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::files::{Files, Prune};
 use super::{CONFIG, ENDPOINT, PLUGIN};
 use crate::id::Digest;
+use crate::name::Name;
 use crate::reconcile::RunningPlugin;
 use crate::reconcile::candidate::Candidate;
 use crate::resource::{self, Problem, Set};
@@ -39,6 +40,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Whether an endpoint is changed.
+    pub(super) fn changes_endpoint(&self, name: &Name) -> bool {
+        let mut changes = self.changes.iter();
+        changes.any(|one| one.kind == ENDPOINT && one.name == name.as_str())
+    }
+
     /// The history says what decides.
     pub(super) fn note_plugin(
         &mut self,
