@@ -4,6 +4,9 @@
 //! - Transport errors and timeouts in a row eject a replica; so do a model's
 //!   5xx in a row where its peers do not answer so. After a back-off one
 //!   request at a time tries it (half open); a good answer takes it back.
+//! - The head of an answer is no good answer yet: a run of broken exchanges ends
+//!   where an answer came to its end, and one that was taken back by a head is
+//!   out again at the first answer that breaks off before any came to its end.
 //! - 429 and 503 from a model are back-pressure, not death: fewer slots for a
 //!   while, and none until `Retry-After` is over.
 //! - 4xx never count, and at most half of a version's replicas are ejected.
@@ -27,10 +30,13 @@ pub enum Outcome {
         /// Its `Retry-After`, where it had one.
         retry_after: Option<Duration>,
     },
-    /// The replica could not be connected to, closed, reset or answered nonsense.
+    /// The replica could not be connected to, closed, reset or answered nonsense,
+    /// before the head of its answer or after it.
     TransportError,
-    /// No head within `scoringTimeout`.
+    /// No head within `scoringTimeout`, or nothing for `streamIdleTimeout` after it.
     Timeout,
+    /// The answer whose head came has come to its end.
+    Ended,
 }
 
 /// Transport errors and timeouts in a row that eject: one may be chance, two
@@ -86,6 +92,7 @@ pub struct Health {
     pressures: u32,
     ejections: u32,
     last: Duration,
+    /// Since when it is well after its last ejection.
     closed_at: Option<Instant>,
     limit: Option<Limit>,
     paused: Option<Instant>,
@@ -208,12 +215,10 @@ impl Health {
                 status: 429 | 503,
                 retry_after,
             } => {
-                self.failures = 0;
                 self.press(now, retry_after, slots, busy);
                 Verdict::Keep
             }
             Outcome::Answered { status, .. } if status >= 500 => {
-                self.failures = 0;
                 self.errors = self.errors.saturating_add(1);
                 if self.gate == Gate::Trial && self.cause == Cause::Errors {
                     return Verdict::Eject;
@@ -226,21 +231,33 @@ impl Health {
                 }
             }
             Outcome::Answered { .. } => {
-                self.failures = 0;
                 self.errors = 0;
                 self.pressures = 0;
                 self.close(now);
                 Verdict::Keep
             }
+            Outcome::Ended => {
+                self.failures = 0;
+                if self.gate == Gate::Closed {
+                    self.closed_at.get_or_insert(now);
+                }
+                Verdict::Keep
+            }
         }
     }
 
-    /// A trial has ended well. What answers after an ejection began was asked
-    /// before it, and says nothing new.
+    /// The head of a trial's answer came: it takes requests again. A long answer
+    /// is not waited for, but where it broke before, the next break is one too
+    /// many. What answers after an ejection began was asked before it, and says
+    /// nothing new.
     fn close(&mut self, now: Instant) {
-        if self.gate == Gate::Trial {
-            self.gate = Gate::Closed;
-            self.closed_at = Some(now);
+        if self.gate != Gate::Trial {
+            return;
+        }
+        self.gate = Gate::Closed;
+        match self.cause {
+            Cause::Failures => self.failures = FAILURES_IN_A_ROW - 1,
+            Cause::Errors => self.closed_at = Some(now),
         }
     }
 
@@ -280,6 +297,7 @@ impl Health {
         self.ejections = self.ejections.saturating_add(1);
         self.failures = 0;
         self.errors = 0;
+        self.closed_at = None;
         self.gate = Gate::Out {
             until: now + self.last,
         };

@@ -8,6 +8,7 @@ const OK: Outcome = Outcome::Answered {
     status: 200,
     retry_after: None,
 };
+const ENDED: Outcome = Outcome::Ended;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn answered(status: u16) -> Outcome {
@@ -36,9 +37,48 @@ fn three_transport_errors_or_timeouts_in_a_row_eject() {
     check(&[TransportError; 3], Verdict::Eject);
     check(&[Timeout, TransportError, Timeout], Verdict::Eject);
     check(
-        &[TransportError, TransportError, OK, TransportError],
+        &[TransportError, TransportError, OK, ENDED, TransportError],
         Verdict::Keep,
     );
+}
+
+#[test]
+fn an_answer_that_breaks_off_after_its_head_is_no_good_answer() {
+    use Outcome::{Timeout, TransportError};
+    let broken = |head: Outcome| [head, TransportError, head, Timeout, head, TransportError];
+    for head in [OK, answered(404), answered(500), answered(503)] {
+        check(&broken(head), Verdict::Eject);
+        check(&broken(head)[..5], Verdict::Keep);
+    }
+    // One whose answer came to its end lies between.
+    let mut well = broken(OK).to_vec();
+    well.splice(2..2, [OK, ENDED]);
+    check(&well, Verdict::Keep);
+    // A model's 5xx count by their heads, however they end.
+    let erring = [answered(500), ENDED].repeat(5);
+    check(&erring[..9], Verdict::EjectIfAlone);
+}
+
+#[test]
+fn one_that_was_taken_back_by_a_head_is_out_again_at_the_first_break() {
+    let start = Instant::now();
+    let mut health = Health::default();
+    health.eject(start);
+    assert_eq!(trial(&mut health, start, OK), Verdict::Keep);
+    // It has all its slots: a long answer is not waited for.
+    let back = start + 2 * SECOND;
+    assert_eq!(health.allowed(8, back), 8);
+    let mut broken = health.clone();
+    let later = back + 60 * SECOND;
+    let verdict = broken.report(later, Outcome::Timeout, 8, 1);
+    assert_eq!(verdict, Verdict::Eject);
+    broken.eject(later);
+    assert_eq!(broken.ejected_until(), Some(later + 4 * SECOND));
+    // Where its answer ended, it is in good standing.
+    assert_eq!(health.report(later, ENDED, 8, 1), Verdict::Keep);
+    assert!(!health.attentive());
+    let verdict = health.report(later, Outcome::Timeout, 8, 1);
+    assert_eq!(verdict, Verdict::Keep);
 }
 
 #[test]
@@ -105,6 +145,7 @@ fn a_good_trial_takes_it_back_and_a_good_while_forgives() {
     assert_eq!(trial(&mut health, start, OK), Verdict::Keep);
     let back = start + 2 * SECOND;
     assert_eq!(health.allowed(8, back), 8);
+    health.report(back, ENDED, 8, 1);
     assert!(!health.attentive());
     // At once again: it is not forgiven.
     let mut again = health.clone();
@@ -214,6 +255,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         Just(Outcome::TransportError),
         Just(Outcome::Timeout),
+        Just(Outcome::Ended),
         (status, prop::option::of(0_u64..100)).prop_map(|(status, seconds)| Outcome::Answered {
             status,
             retry_after: seconds.map(Duration::from_secs),

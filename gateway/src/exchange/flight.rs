@@ -229,10 +229,21 @@ async fn finish(held: Held, pool: Rc<Pool>, deadline: Instant) {
             } else {
                 Outcome::TransportError
             });
-            if fine && matches!(timeout(DRAIN_TIMEOUT, drain(response)).await, Ok(true)) {
-                pool.put(link);
-            } else {
+            if !fine {
                 drop(link);
+                return drop(slot);
+            }
+            match timeout(DRAIN_TIMEOUT, drain(response)).await {
+                Ok(true) => {
+                    slot.outcome(Outcome::Ended);
+                    pool.put(link);
+                }
+                Ok(false) => {
+                    drop(link);
+                    slot.outcome(Outcome::TransportError);
+                }
+                // Cut here, which says nothing of the replica.
+                Err(_long) => drop(link),
             }
         }
         Ok(Err(_failed)) => {

@@ -357,6 +357,7 @@ impl Answer {
                 slot,
             } = held;
             drop(incoming);
+            slot.outcome(Outcome::Ended);
             if self.uploading.ended().is_some() {
                 self.pool.put(link);
             } else {

@@ -37,6 +37,8 @@ pub struct Slot {
     failed: AtomicBool,
     /// Whether any outcome was told.
     told: AtomicBool,
+    /// Whether the answer came to its end.
+    ended: AtomicBool,
 }
 
 impl Slot {
@@ -59,6 +61,7 @@ impl Slot {
             answered_us: AtomicU32::new(0),
             failed: AtomicBool::new(false),
             told: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -77,8 +80,11 @@ impl Slot {
     /// Says that the head of an answer came, and when: [`Slot::outcome`], and
     /// the time for the version's figures.
     pub fn answered(&self, at: Instant, status: u16, retry_after: Option<Duration>) {
-        // A 101 begins a conversation; how soon says nothing of answers.
-        if status != 101 {
+        // A 101 begins a conversation; how soon says nothing of answers, and
+        // each end of it is a good one.
+        if status == 101 {
+            self.outcome(Outcome::Ended);
+        } else {
             let us = u32::try_from(self.seat.held(at).as_micros()).unwrap_or(u32::MAX);
             self.answered_us.store(us.max(1), Ordering::Relaxed);
         }
@@ -88,13 +94,18 @@ impl Slot {
         });
     }
 
-    /// Says what became of the request, once its head came or it failed, also
-    /// where nobody waits for it any more. Not to be called where it was cut
-    /// because the caller went away: that says nothing of the replica.
+    /// Says what became of the request, once its head came, its answer ended or
+    /// it failed, also where nobody waits for it any more. Not to be called where
+    /// it was cut because the caller went away: that says nothing of the replica.
     ///
     /// Free of cost for a good answer of a replica in good standing; else one
-    /// lock, at once, so that a long stream does not hide a failure.
+    /// lock, at once, so that a long stream does not hide a failure. The end of
+    /// an answer is told with the slot.
     pub fn outcome(&self, outcome: Outcome) {
+        if outcome == Outcome::Ended {
+            self.ended.store(true, Ordering::Relaxed);
+            return;
+        }
         let good =
             matches!(outcome, Outcome::Answered { status, .. } if status < 500 && status != 429);
         let failed = !matches!(outcome, Outcome::Answered { status, .. } if status < 500);
@@ -103,7 +114,7 @@ impl Slot {
         }
         self.told.store(true, Ordering::Relaxed);
         match outcome {
-            Outcome::Answered { .. } => self.replica.tally.answered(),
+            Outcome::Answered { .. } | Outcome::Ended => self.replica.tally.answered(),
             Outcome::TransportError | Outcome::Timeout => self.replica.tally.failed(),
         }
         if good && !self.replica.attentive.load(Ordering::Relaxed) {
@@ -128,7 +139,15 @@ impl Slot {
         let now = now();
         let mut state = self.fleet.state.lock();
         state.copies -= u32::from(self.copy);
-        let handed = state.roster.give(now, self.seat, None);
+        // Where it would change nothing, the end of an answer is not told.
+        let attentive = &self.replica.attentive;
+        let told = *self.ended.get_mut() && attentive.load(Ordering::Relaxed);
+        let outcome = told.then_some(Outcome::Ended);
+        let handed = state.roster.give(now, self.seat, outcome);
+        if told {
+            let still = state.roster.is_attentive(self.replica.key);
+            attentive.store(still, Ordering::Relaxed);
+        }
         let drained = state.roster.busy(self.replica.key).unwrap_or(0) == 0;
         state.took(now);
         state.load.held(self.seat.held(now));

@@ -363,6 +363,34 @@ async fn a_failing_replica_is_ejected_and_tried_again_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_breaks_every_answer_off_after_its_head_is_ejected() {
+    let (fleet, _) = fleet_of(settings(8, 10, 500), 2);
+    let answered = |slot: &Slot| slot.answered(now(), 200, None);
+    for _ in 0..3 {
+        assert_eq!(fleet.counts().ejected, 0);
+        let slot = fleet.slot(again(&id(2))).now_or_never().unwrap().unwrap();
+        answered(&slot);
+        slot.outcome(Outcome::Timeout);
+    }
+    assert_eq!(fleet.counts().ejected, 1);
+    // One that ends an answer between them is not.
+    for _ in 0..20 {
+        let slot = take(&fleet);
+        assert_eq!(slot.replica().id, id(2));
+        answered(&slot);
+        slot.outcome(Outcome::Ended);
+        drop(slot);
+        let slot = take(&fleet);
+        answered(&slot);
+        slot.outcome(Outcome::Timeout);
+    }
+    fleet.remove(&id(1));
+    fleet.add(id(3), address());
+    fleet.set_ready(&id(3), true);
+    assert_eq!(fleet.counts().ejected, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_ends_when_a_models_pause_is_over() {
     let (fleet, _) = fleet_of(settings(1, 10, 5_000), 1);
     let slot = take(&fleet);

@@ -254,7 +254,13 @@ impl<'a> World<'a> {
         let good = matches!(outcome, Outcome::Answered { status, .. } if status < 500);
         self.figures
             .ended(good, self.now - self.requests[request as usize]);
-        let told = self.scenario.breaker.then_some(outcome);
+        let mut told = self.scenario.breaker.then_some(outcome);
+        // Here an answer ends with its head.
+        if let Some(Outcome::Answered { .. }) = told {
+            let handed = self.roster.report(self.at(), seat, outcome);
+            self.hand(handed);
+            told = Some(Outcome::Ended);
+        }
         let handed = self.roster.give(self.at(), seat, told);
         self.hand(handed);
         self.leave_if_drained(number);
