@@ -9,6 +9,8 @@
 //!   out again at the first answer that breaks off before any came to its end.
 //! - 429 and 503 from a model are back-pressure, not death: fewer slots for a
 //!   while, and none until `Retry-After` is over.
+//! - One whose connection broke gets nothing for a moment: the next of the queue
+//!   would break as well where the replica is gone.
 //! - 4xx never count, and at most half of a version's replicas are ejected.
 //!
 //! Pure: time is an argument. Never looks at a request. Called by `fleet`'s
@@ -53,6 +55,9 @@ pub const EJECTION_MAX: Duration = Duration::from_secs(60);
 pub const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest of those.
 pub const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// After a connection broke: a process of this machine is known to be gone long
+/// before that, and a request can wait so long for one that is not.
+pub const BROKEN_PAUSE: Duration = Duration::from_millis(100);
 /// What is believed of a model's own `Retry-After`, so that one answer cannot
 /// take a replica out for a day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -96,6 +101,8 @@ pub struct Health {
     closed_at: Option<Instant>,
     limit: Option<Limit>,
     paused: Option<Instant>,
+    /// Until when it gets nothing because its connection broke.
+    broken: Option<Instant>,
 }
 
 impl Default for Health {
@@ -111,6 +118,7 @@ impl Default for Health {
             closed_at: None,
             limit: None,
             paused: None,
+            broken: None,
         }
     }
 }
@@ -130,7 +138,11 @@ impl Health {
     /// Requests the replica may run at once now, of its `slots`.
     #[must_use]
     pub fn allowed(&self, slots: u32, now: Instant) -> u32 {
-        if self.paused.is_some_and(|until| now < until) {
+        if self
+            .paused
+            .max(self.broken)
+            .is_some_and(|until| now < until)
+        {
             return 0;
         }
         match self.gate {
@@ -176,7 +188,7 @@ impl Health {
             (Gate::Closed, Some(limit)) => limit.next(slots, now),
             _ => None,
         };
-        let paused = self.paused.filter(|until| now < *until);
+        let paused = self.paused.max(self.broken).filter(|until| now < *until);
         // While it is paused nothing else can make it grow.
         paused.or(gate).or(limit)
     }
@@ -189,6 +201,9 @@ impl Health {
         if self.paused.is_some_and(|until| now >= until) {
             self.paused = None;
         }
+        if self.broken.is_some_and(|until| now >= until) {
+            self.broken = None;
+        }
         if self
             .limit
             .is_some_and(|limit| limit.at(slots, now) >= slots)
@@ -200,6 +215,12 @@ impl Health {
     /// Takes an outcome; `busy` is what ran on the replica with it.
     pub fn report(&mut self, now: Instant, outcome: Outcome, slots: u32, busy: u32) -> Verdict {
         self.settle(slots, now);
+        self.broken = match outcome {
+            Outcome::TransportError => Some(now + BROKEN_PAUSE),
+            Outcome::Timeout => self.broken,
+            // It lives.
+            Outcome::Answered { .. } | Outcome::Ended => None,
+        };
         match outcome {
             Outcome::TransportError | Outcome::Timeout => {
                 self.failures = self.failures.saturating_add(1);
@@ -315,6 +336,25 @@ impl Health {
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
         self.paused
+    }
+
+    /// Until when it takes nothing for certain: the model asked for that, or it
+    /// is ejected.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Instant> {
+        self.paused.max(self.ejected_until())
+    }
+
+    /// Whether it gets nothing because its connection broke a moment ago.
+    #[must_use]
+    pub fn broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Ends the moment after a broken connection early, because nobody else can
+    /// take what would be refused.
+    pub fn trust(&mut self) {
+        self.broken = None;
     }
 }
 

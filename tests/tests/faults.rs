@@ -202,6 +202,28 @@ fn one_that_is_killed() {
     gateway.healthy("iris");
 }
 
+/// Two replicas of one slot are busy, and four requests wait: the one on the
+/// replica that is killed fails, and nobody who waited is thrown at it.
+#[test]
+fn one_that_is_killed_before_a_queue() {
+    let keys = "traffic: 100\nreplicas: 2\nmaxConcurrentRequests: 1\nmaxQueueWait: 20s";
+    let version = yaml::process("blue", &[], keys);
+    let gateway = Gateway::start(&yaml::open("iris", &[version]));
+    gateway.healthy("iris");
+    let answer = gateway.score("iris", "", &[]);
+    let victim = u32::try_from(answer.json()["pid"].as_u64().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        let call = || gateway.score("iris", "?sleep=600", &[]).status;
+        let calls: Vec<_> = (0..6).map(|_| scope.spawn(call)).collect();
+        let queued = || gateway.metric("tidegate_queue_depth", &[("endpoint", "iris")]);
+        until("four wait", LIMIT, || (queued() == 4.0).then_some(()));
+        process::signal(victim, Signal::KILL);
+        let mut seen: Vec<u16> = calls.into_iter().map(|call| call.join().unwrap()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [200, 200, 200, 200, 200, 502]);
+    });
+}
+
 #[test]
 fn one_that_never_gets_ready() {
     let folder = tempfile::tempdir().unwrap();
@@ -264,6 +286,36 @@ fn a_model_that_asks_for_a_pause_gets_one() {
     }
     assert_eq!(gateway.score("iris", "", &[]).status, 200);
     assert!(told[0].elapsed() >= Duration::from_millis(1_900));
+}
+
+#[test]
+fn who_would_wait_in_vain_for_a_pause_is_told_at_once() {
+    let replica = Replica::start("a");
+    let version = yaml::version("blue", &[&replica], "traffic: 100\nmaxQueueWait: 15s");
+    let gateway = Gateway::start(&yaml::open("iris", &[version]));
+    gateway.healthy("iris");
+    replica.behave("status=503&retry=30");
+    assert_eq!(gateway.score("iris", "", &[]).status, 503);
+    replica.behave("");
+    let begun = Instant::now();
+    let answer = gateway.score("iris", "", &[]);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
+    let retry: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((16..=30).contains(&retry), "{retry}");
+}
+
+#[test]
+fn no_replica_says_when_the_next_one_is_started() {
+    let version = yaml::process("blue", &["--fail", "no"], "traffic: 100\nreplicas: 1");
+    let gateway = Gateway::start(&yaml::open("iris", &[version]));
+    // The back-off doubles to 3.2 s and on.
+    until("a later start is told", LIMIT, || {
+        let answer = gateway.score("iris", "", &[]);
+        assert_eq!((answer.status, answer.code().as_str()), (503, "no-replica"));
+        let retry: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+        (retry >= 3).then_some(())
+    });
 }
 
 /// Connections whose heads do not end: each holds its head in the gateway's memory.

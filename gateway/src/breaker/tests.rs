@@ -82,6 +82,26 @@ fn one_that_was_taken_back_by_a_head_is_out_again_at_the_first_break() {
 }
 
 #[test]
+fn one_whose_connection_broke_gets_nothing_for_a_moment_or_until_it_answers() {
+    let now = Instant::now();
+    let mut health = Health::default();
+    health.report(now, Outcome::TransportError, 8, 2);
+    let over = now + BROKEN_PAUSE;
+    assert_eq!(health.allowed(8, over - Duration::from_nanos(1)), 0);
+    assert_eq!(health.allowed(8, over), 8);
+    assert_eq!(health.due(8, now), Some(over));
+    // It is no promise: nobody is told to wait for it.
+    assert_eq!(health.held_until(), None);
+    for lives in [OK, answered(404), answered(500), ENDED] {
+        let mut health = health.clone();
+        health.report(now, lives, 8, 1);
+        assert_eq!(health.allowed(8, now), 8, "{lives:?}");
+    }
+    health.report(now, Outcome::Timeout, 8, 1);
+    assert_eq!(health.allowed(8, now), 0);
+}
+
+#[test]
 fn client_errors_never_eject() {
     for status in [400, 401, 404, 413, 422, 499] {
         check(&[answered(status); 50], Verdict::Keep);

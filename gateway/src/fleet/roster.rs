@@ -150,14 +150,19 @@ impl<W> Roster<W> {
         again: Option<Again<u32>>,
         who: impl FnOnce() -> W,
     ) -> (Asked, Vec<Handed<W>>) {
-        let handed = self.settle(now);
+        let mut handed = self.settle(now);
         let not = again.map(|again| again.not);
         if not.is_none() {
             self.budget.earn();
         } else if (self.others(not) == 0 && self.starting == 0) || !self.budget.spend() {
             return (Asked::Refused(Refusal::NoReplica), handed);
         }
-        let asked = match self.pick(now, not) {
+        let mut key = self.pick(now, not);
+        if key.is_none() && not.is_none() && self.would_refuse_for_a_break(now) {
+            handed.extend(self.trust_all(now));
+            key = self.pick(now, not);
+        }
+        let asked = match key {
             Some(key) => Asked::Seat(self.charge(now, key)),
             None => self.wait(now, again, who),
         };
@@ -186,14 +191,9 @@ impl<W> Roster<W> {
             return Asked::Refused(Refusal::NoReplica);
         }
         let queued = self.queue.len();
-        let starts = self.sums.ready == 0 && self.rules.cold_start_wait.is_some();
-        let patience = match self.rules.cold_start_wait {
-            Some(cold) if starts => cold.max(self.rules.max_queue_wait),
-            _ => self.rules.max_queue_wait,
-        };
         let waited = again.map_or(Duration::ZERO, |again| again.waited);
-        let patience = patience.saturating_sub(waited);
-        let least = self.wait_at_least(queued);
+        let patience = self.patience().saturating_sub(waited);
+        let least = self.wait_at_least(now, queued);
         let full = queued >= self.rules.queue_capacity;
         if full || patience.is_zero() || least > patience {
             return self.overloaded(now, queued, Some(least));
@@ -212,6 +212,15 @@ impl<W> Roster<W> {
         }
     }
 
+    /// How long one may wait that asks now.
+    fn patience(&self) -> Duration {
+        let starts = self.sums.ready == 0 && self.rules.cold_start_wait.is_some();
+        match self.rules.cold_start_wait {
+            Some(cold) if starts => cold.max(self.rules.max_queue_wait),
+            _ => self.rules.max_queue_wait,
+        }
+    }
+
     fn overloaded(&self, now: Instant, queued: usize, least: Option<Duration>) -> Asked {
         let retry_after = self
             .pause_left(now)
@@ -223,18 +232,24 @@ impl<W> Roster<W> {
         })
     }
 
+    /// Whether replicas may come sooner than those that are there take requests.
+    fn may_grow(&self) -> bool {
+        self.starting > 0 || self.sums.ready < self.rules.replicas_max
+    }
+
     /// The wait of one with `ahead` others before it, from below; zero where
     /// more replicas may come.
-    fn wait_at_least(&self, ahead: usize) -> Duration {
-        if self.starting > 0 || self.sums.ready < self.rules.replicas_max {
+    fn wait_at_least(&self, now: Instant, ahead: usize) -> Duration {
+        if self.may_grow() {
             return Duration::ZERO;
         }
         let slots = u64::from(self.rules.slots.get()) * u64::from(self.sums.ready);
-        queue::wait_at_least(ahead, slots, self.pace.fast())
+        let turn = queue::wait_at_least(ahead, slots, self.pace.fast());
+        turn.max(self.pause_left(now).unwrap_or_default())
     }
 
-    /// Until the first model that asked for a pause takes requests again, where
-    /// all of them did.
+    /// Until the first replica takes requests again, where all of them are
+    /// ejected or their models asked for a pause.
     fn pause_left(&self, now: Instant) -> Option<Duration> {
         let mut least = None;
         for member in self
@@ -243,7 +258,7 @@ impl<W> Roster<W> {
             .flatten()
             .filter(|member| member.ready && !member.draining)
         {
-            let left = member.health.paused_until()?.duration_since(now);
+            let left = member.health.held_until()?.duration_since(now);
             least = Some(least.map_or(left, |before: Duration| before.min(left)));
         }
         least
@@ -375,8 +390,8 @@ impl<W> Roster<W> {
         let mut place = 0;
         let answers = self.can_answer();
         while let Some(waiting) = self.queue.peek(place) {
-            let late = now >= waiting.until;
-            let not = waiting.who.not;
+            let (until, not) = (waiting.until, waiting.who.not);
+            let late = now >= until;
             let what = if late || !answers {
                 Err(self.refusal(now))
             } else if let Some(key) = self.pick(now, not) {
@@ -385,6 +400,9 @@ impl<W> Roster<W> {
                 // Only the one replica it must not have is free.
                 place += 1;
                 continue;
+            } else if until < now + self.wait_at_least(now, 0) {
+                // In vain: said now, not at the end of it.
+                Err(self.refusal(now))
             } else {
                 break;
             };

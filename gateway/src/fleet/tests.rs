@@ -9,6 +9,7 @@ use super::*;
 use crate::breaker;
 
 mod again;
+mod broken;
 mod figures;
 mod spare;
 mod stress;
@@ -336,6 +337,7 @@ async fn a_failing_replica_is_ejected_and_tried_again_later() {
     for _ in 0..3 {
         let slot = fleet.slot(again(&id(2))).now_or_never().unwrap().unwrap();
         slot.outcome(Outcome::TransportError);
+        advance(breaker::BROKEN_PAUSE).await;
     }
     assert_eq!(fleet.counts().ejected, 1);
     for _ in 0..20 {

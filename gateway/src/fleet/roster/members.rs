@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::{Balance, Handed, Health, Member, Roster, Rules};
+use crate::breaker::BROKEN_PAUSE;
 
 impl<W> Roster<W> {
     /// Other rules from now on. Who waits keeps its deadline.
@@ -166,6 +167,35 @@ impl<W> Roster<W> {
             }
             self.place(now, key);
         }
+    }
+
+    /// Whether one that asks now would be turned away only because the
+    /// connections of all replicas that could take it broke a moment ago. While
+    /// one of them takes requests, it has them.
+    pub(super) fn would_refuse_for_a_break(&self, now: Instant) -> bool {
+        let full = self.queue.len() >= self.rules.queue_capacity;
+        if !full && self.patience() >= BROKEN_PAUSE {
+            return false;
+        }
+        let slots = self.rules.slots.get();
+        let members = self.members.iter().flatten();
+        let mut all = members.filter(|member| member.ready && !member.draining);
+        let mut broken = false;
+        all.all(|member| {
+            broken |= member.health.broken();
+            member.health.allowed(slots, now) == 0
+        }) && broken
+    }
+
+    /// Ends those moments now; those who wait are served first.
+    pub(super) fn trust_all(&mut self, now: Instant) -> Vec<Handed<W>> {
+        for key in 0..u32::try_from(self.members.len()).unwrap_or(0) {
+            if let Some(Some(member)) = self.members.get_mut(key as usize) {
+                member.health.trust();
+            }
+            self.place(now, key);
+        }
+        self.settle(now)
     }
 
     /// Puts a replica where `balance` finds it, or takes it out of there.
