@@ -29,6 +29,7 @@ use crate::upstream::Pool;
 
 mod admit;
 mod authenticate;
+mod begun;
 mod body;
 mod chance;
 mod choose;

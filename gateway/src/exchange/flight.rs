@@ -259,7 +259,7 @@ async fn finish(held: Held, pool: Rc<Pool>, deadline: Instant) {
 }
 
 /// For how long an answer asks to be left in peace: seconds, or a date.
-pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+pub(super) fn retry_after<B>(response: &http::Response<B>) -> Option<Duration> {
     let status = response.status();
     if !matches!(
         status,

@@ -7,11 +7,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::Request;
 use http::request::Parts;
+use http::{Request, Response};
 use tokio::time::Instant;
 
 use super::Waiting;
+use super::begun::Begun;
 use super::choose::Chosen;
 use super::flight::{Field, Flight, Late, NoAnswer, Patience, retry_after};
 use super::head::{self, Origin, Outgoing};
@@ -23,13 +24,13 @@ use crate::fleet::{Again, Outcome, Replica, Slot};
 use crate::id::ReplicaId;
 use crate::resource::CallerGone;
 use crate::table::VersionEntry;
-use crate::upstream::{Link, Peer, Pool, Response, UploadFault, Uploading, UpstreamError};
+use crate::upstream::{Link, Peer, Pool, Unsent, UploadFault, Uploading, UpstreamError};
 
 /// Output of this step; input of `relay`.
 #[derive(Debug)]
 pub(super) struct Answered {
     /// The answer of the replica, its head checked.
-    pub(super) response: Response,
+    pub(super) response: Response<Begun>,
     /// The connection it comes on.
     pub(super) link: Link,
     /// Where the connection goes when both sides are done.
@@ -222,7 +223,7 @@ pub(super) fn peer(replica: &Replica) -> Peer {
     }
 }
 
-type Sent = (Response, Link, Slot);
+type Sent = (Response<Begun>, Link, Slot);
 
 /// Sends the request to the slot's replica: on an unused connection where there
 /// is one, else (or where that turns out to be closed) on a new one.
@@ -291,7 +292,10 @@ async fn fly(
     let request = Request::from_parts(head, outbound.uploading.body());
     ledger.sends();
     let mut flight = Flight::begin(&outbound.field, request, outbound.uploading, link, slot);
-    let answer = flight.answer().await;
+    let answer = match flight.answer().await {
+        Ok(response) => look(response).await,
+        Err(why) => Err(why),
+    };
     let ended = Flown::Ended;
     let no_again = |fault| Failed { fault, again: None };
     let lost = || no_again(Fault::Internal("a flight without its slot".to_owned()));
@@ -329,6 +333,19 @@ async fn fly(
                 }
             }
         }
+    }
+}
+
+/// Looks at the body: one that is known to be broken before its head is passed
+/// on is no answer, and the caller is told so.
+async fn look(response: crate::upstream::Response) -> Result<Response<Begun>, NoAnswer> {
+    let (head, body) = response.into_parts();
+    match Begun::look(body).await {
+        Ok(body) => Ok(Response::from_parts(head, body)),
+        Err(error) => Err(NoAnswer::Failed(Unsent {
+            error: UpstreamError::Answer(error.to_string()),
+            request: None,
+        })),
     }
 }
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::begun::Begun;
 use super::body::{Body, BrokenOff};
 use super::choose;
 use super::flight::Late;
@@ -30,7 +30,7 @@ use crate::fleet::{Outcome, Slot};
 use crate::table::VersionEntry;
 use crate::upstream::{Link, Pool, Uploading, forbidden_in_trailers};
 
-/// Between the last event of a broken stream and the break: both protocols
+/// Between the last piece of a broken stream and the break: both protocols
 /// throw away what is not written yet when a stream is broken off.
 pub(super) const EVENT_FLUSH: Duration = Duration::from_millis(20);
 
@@ -63,6 +63,7 @@ pub(super) fn relay(mut ledger: Box<Ledger>, mut answered: Answered) -> Response
     let mut answer = Box::new(Answer {
         ends_in_events: is_event_stream(&parts.headers),
         mid_line: false,
+        unsent: true,
         state: State::Streaming,
         idle: None,
         idle_timeout: answered.version.spec.stream_idle_timeout,
@@ -134,7 +135,7 @@ pub(super) fn has_events(headers: &HeaderMap) -> bool {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Streaming,
-    /// The last event was given out; what follows is the break.
+    /// All was given out; what follows is the break.
     Breaking(&'static str),
     Ended,
 }
@@ -147,6 +148,8 @@ pub(super) struct Answer {
     ends_in_events: bool,
     /// Whether the last byte given out was no end of a line.
     mid_line: bool,
+    /// Whether what was given out, the head at first, may not be sent yet.
+    unsent: bool,
     state: State,
     /// Made when the replica first lets us wait: most answers never do.
     idle: Option<Pin<Box<Sleep>>>,
@@ -165,7 +168,7 @@ pub(super) struct Answer {
 // closed before the slot is free.
 #[derive(Debug)]
 struct Held {
-    incoming: Incoming,
+    incoming: Begun,
     link: Link,
     slot: Slot,
 }
@@ -185,25 +188,31 @@ impl Answer {
             self.state = State::Ended;
             return Poll::Ready(None);
         };
-        match Pin::new(&mut held.incoming).poll_frame(cx) {
+        match held.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.idle = None;
+                self.unsent = true;
                 Poll::Ready(Some(Ok(self.pass(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
                 // Both directions end where one breaks: who broke it?
                 if let Some(fault) = self.uploading.failed() {
                     let fault = forward::blame_caller(fault, self.uploading.limit());
-                    return self.break_off(&fault, None, "the caller's body failed");
+                    return self.break_off(cx, &fault, None, "the caller's body failed");
                 }
                 let fault = Fault::ReplicaFailed(error.to_string());
-                self.break_off(&fault, Some(Outcome::TransportError), "the replica failed")
+                let broke = Some(Outcome::TransportError);
+                self.break_off(cx, &fault, broke, "the replica failed")
             }
             Poll::Ready(None) => {
                 self.end();
                 Poll::Ready(None)
             }
-            Poll::Pending => self.wait(cx),
+            Poll::Pending => {
+                // Whoever is told to wait sends what he has.
+                self.unsent = false;
+                self.wait(cx)
+            }
         }
     }
 
@@ -254,7 +263,7 @@ impl Answer {
         while idle.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if end <= now {
-                return self.too_late(late);
+                return self.too_late(cx, late);
             }
             idle.as_mut().reset(end.min(now + first));
         }
@@ -273,22 +282,30 @@ impl Answer {
         }
     }
 
-    fn too_late(&mut self, late: Late) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn too_late(
+        &mut self,
+        cx: &mut Context<'_>,
+        late: Late,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match late {
             Late::Caller => {
                 let fault = Fault::CallerTimeout(self.body_idle);
-                self.break_off(&fault, None, "the caller fell silent")
+                self.break_off(cx, &fault, None, "the caller fell silent")
             }
             Late::Replica => {
                 let fault = Fault::ScoringTimeout(self.idle_timeout);
-                self.break_off(&fault, Some(Outcome::Timeout), "the replica fell silent")
+                let late = Some(Outcome::Timeout);
+                self.break_off(cx, &fault, late, "the replica fell silent")
             }
         }
     }
 
     /// Breaks the stream off: connection first, then the slot, then the record.
+    /// What was given out before gets time to be sent, or the caller would see
+    /// less than was recorded, perhaps no head at all.
     fn break_off(
         &mut self,
+        cx: &mut Context<'_>,
         fault: &Fault,
         outcome: Option<Outcome>,
         why: &'static str,
@@ -315,16 +332,18 @@ impl Answer {
                 event = Some(text);
             }
         }
-        let Some(event) = event else {
-            self.state = State::Ended;
-            return Poll::Ready(Some(Err(BrokenOff(why))));
-        };
         self.state = State::Breaking(why);
-        self.idle = Some(Box::pin(tokio::time::sleep(EVENT_FLUSH)));
-        Poll::Ready(Some(Ok(Frame::data(event))))
+        self.idle = None;
+        if self.unsent || event.is_some() {
+            self.idle = Some(Box::pin(tokio::time::sleep(EVENT_FLUSH)));
+        }
+        match event {
+            Some(event) => Poll::Ready(Some(Ok(Frame::data(event)))),
+            None => self.break_now(cx, why),
+        }
     }
 
-    /// The break, once the last event had time to get out.
+    /// The break, once what was given out last had time to get out.
     fn break_now(
         &mut self,
         cx: &mut Context<'_>,

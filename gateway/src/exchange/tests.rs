@@ -28,6 +28,7 @@ use crate::resource::{
 use crate::table::{AuthPolicies, CollectEntry, Entry, Paths, SplitPolicy, VersionEntry};
 use crate::units::Percent;
 
+mod broken;
 mod callers;
 mod cold;
 mod heads;

@@ -380,49 +380,6 @@ fn a_stream_that_falls_silent_is_broken_off() {
     });
 }
 
-/// Of two replicas one breaks each answer off after its head; how many callers
-/// see that until it is ejected.
-#[track_caller]
-fn broken_after_the_head(head: &'static str, silent: bool) {
-    on_a_worker(async move {
-        let bad = replica(move |mut conn| async move {
-            while conn.request().await.is_some() {
-                conn.say(head).await;
-                if silent {
-                    conn.closed().await;
-                }
-                sleep(Duration::from_millis(30)).await;
-                return;
-            }
-        })
-        .await;
-        let good = echo().await;
-        let short = Duration::from_millis(60);
-        let change = |setup: &mut Setup| setup.version().stream_idle_timeout = short;
-        let rig = Rig::set_up(&[&bad, &good], change).await;
-        for _ in 0..40 {
-            let (status, text) = rig.score("whole").await;
-            assert_eq!(status, 200, "{text}");
-        }
-        assert_eq!(bad.connections.get(), 3, "three in a row eject it");
-        assert_eq!(rig.fleet.counts().ejected, 1);
-        rig.busy(0).await;
-        let lines = rig.lines(40).await;
-        let broken = lines.iter().filter(|line| !line["fault"].is_null());
-        assert_eq!(broken.count(), 3);
-    });
-}
-
-#[test]
-fn a_replica_that_breaks_every_answer_off_after_its_head_is_ejected() {
-    broken_after_the_head("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", false);
-    broken_after_the_head(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-        false,
-    );
-    broken_after_the_head("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", true);
-}
-
 #[test]
 fn answers_without_a_body_are_passed() {
     on_a_worker(async {
