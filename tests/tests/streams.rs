@@ -5,7 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use tidegate_tests::client::request;
@@ -162,4 +162,30 @@ fn a_caller_that_reads_slowly_slows_its_own_stream_only() {
     assert!(grown <= MORE_KIB, "{grown} KiB more");
     // What was under way arrives; what follows must not look like a whole answer.
     assert!(slow.rest().len() < 500_000_000);
+}
+
+#[test]
+fn a_caller_of_http_1_0_sees_that_an_answer_broke_off() {
+    let replica = Replica::start("a");
+    let gateway = started(Setup::new(&open(&replica)));
+    for (query, whole) in [("echo", true), ("cut", false)] {
+        let mut client = gateway.client();
+        let target = format!("{TARGET}?{query}");
+        let head = format!("POST {target} HTTP/1.0\r\nhost: a\r\ncontent-length: 2\r\n\r\n");
+        client.send(format!("{head}{{}}").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut stream = client.stream();
+        let end = stream
+            .read_to_end(&mut answer)
+            .map_err(|error| error.kind());
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+        if whole {
+            assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
+            assert!(end.is_ok(), "{end:?}");
+        } else {
+            assert!(answer.ends_with("cut within a chunk"), "{answer}");
+            assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset));
+        }
+    }
 }

@@ -158,7 +158,9 @@ async fn serve_opened<A: Answer>(
     }
     let (ended, guard) = serve::http1(site, facts, guard, &pulse).await;
     tell(door, peer, &ended, pulse.refused());
-    if let (Ended::Done(_), Some(guard)) = (&ended, guard) {
+    if let (Ended::Done(_), Some(guard)) = (&ended, guard)
+        && !pulse.is_open_ended()
+    {
         close_gently(guard).await;
     }
 }

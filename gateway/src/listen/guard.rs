@@ -14,8 +14,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::ReusableBoxFuture;
@@ -330,6 +332,18 @@ impl AsyncRead for Guard {
                 Poll::Ready(Ok(()))
             }
             other => other,
+        }
+    }
+}
+
+impl Drop for Guard {
+    /// An answer to HTTP/1.0 without a length that did not come to its end is
+    /// reset, however its connection ends: a close would say that it is whole.
+    fn drop(&mut self) {
+        if self.pulse.is_open_ended() {
+            let socket = SockRef::from(self.stream.socket());
+            // An error means that it is closed already.
+            let _closed = socket.set_linger(Some(Duration::ZERO));
         }
     }
 }

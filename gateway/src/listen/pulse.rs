@@ -33,6 +33,7 @@ pub(super) struct Pulse {
     asked: AtomicBool,
     held: AtomicBool,
     waiting: AtomicBool,
+    open_ended: AtomicBool,
     refused: OnceLock<&'static str>,
 }
 
@@ -61,6 +62,7 @@ impl Pulse {
             asked: AtomicBool::new(false),
             held: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
+            open_ended: AtomicBool::new(false),
             refused: OnceLock::new(),
         }
     }
@@ -164,6 +166,17 @@ impl Pulse {
     /// seen by nobody.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.load(Relaxed)
+    }
+
+    /// Says whether an answer is under way whose end is that of the connection.
+    pub(super) fn ends_with_the_connection(&self, open: bool) {
+        self.open_ended.store(open, Relaxed);
+    }
+
+    /// Whether one is: then a clean end of the connection would make a whole
+    /// answer of it.
+    pub(super) fn is_open_ended(&self) -> bool {
+        self.open_ended.load(Relaxed)
     }
 
     /// Bytes were refused; only the first reason is kept.

@@ -61,7 +61,7 @@ pub(super) struct Sent<B> {
     rest: Bytes,
     /// Only on HTTP/2.
     flow: Option<Rc<Flow>>,
-    _underway: Underway,
+    underway: Underway,
 }
 
 impl<B> Sent<B> {
@@ -71,8 +71,18 @@ impl<B> Sent<B> {
             body,
             rest: Bytes::new(),
             flow,
-            _underway: underway,
+            underway,
         }
+    }
+}
+
+impl<B: Body> Sent<B> {
+    /// Sends `body` over HTTP/1. To a caller of 1.0 (`old`) one without a length
+    /// ends where the connection does.
+    pub(super) fn http1(body: B, underway: Underway, old: bool) -> Self {
+        let open = old && !body.is_end_stream() && body.size_hint().exact().is_none();
+        underway.0.ends_with_the_connection(open);
+        Self::new(body, None, underway)
     }
 }
 
@@ -86,7 +96,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sent<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         let Some(flow) = &this.flow else {
-            return Pin::new(&mut this.body).poll_frame(cx);
+            let poll = Pin::new(&mut this.body).poll_frame(cx);
+            let pulse = &this.underway.0;
+            if pulse.is_open_ended() {
+                let whole = matches!(poll, Poll::Ready(None)) || this.body.is_end_stream();
+                let broken = matches!(poll, Poll::Ready(Some(Err(_))));
+                pulse.ends_with_the_connection(broken || !whole);
+            }
+            return poll;
         };
         let data = if this.rest.is_empty() {
             flow.handed.set(false);

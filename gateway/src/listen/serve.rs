@@ -114,6 +114,7 @@ pub(super) async fn http1<A: Answer>(
         let refused = Rc::clone(&refused);
         let upgrade = request.extensions().get::<OnUpgrade>().cloned();
         let last = is_last(&request);
+        let old = request.version() == Version::HTTP_10;
         let asks = asks_for_upgrade(&request);
         let unread = !request.body().is_end_stream();
         let facts = Rc::clone(&facts);
@@ -139,7 +140,7 @@ pub(super) async fn http1<A: Answer>(
             } else if upgrade.is_some() {
                 refused.set(upgrade);
             }
-            Ok::<_, Infallible>(response.map(|body| Sent::new(body, None, underway)))
+            Ok::<_, Infallible>(response.map(|body| Sent::http1(body, underway, old)))
         }
     });
     let mut connection = http1::Builder::new()

@@ -71,6 +71,7 @@ impl Answer for Script {
             let told = Told(told, path.clone());
             let text = |text: String| Full::from(text).map_err(|never| match never {});
             match path.as_str() {
+                "/parts" => Response::new(limits::parts(request.uri().query()).boxed_unsync()),
                 "/endless" => Response::new(Endless(told).boxed_unsync()),
                 "/hang" => std::future::pending().await,
                 "/queue" => {

@@ -1,5 +1,7 @@
 //! Each limit of a caller has its timer or its count, and each its test.
 
+use futures_util::StreamExt;
+
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -191,4 +193,39 @@ async fn at_the_memory_limit_no_head_grows_and_one_that_is_whole_is_answered() {
     send(&mut whole, GET).await;
     let answer = read_answer(&mut whole).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+/// A body without a length; the query says how it ends.
+pub(super) fn parts(query: Option<&str>) -> impl Body<Data = Bytes, Error = BoxError> + use<> {
+    let mut parts = vec![Ok(Frame::data(Bytes::from_static(b"part")))];
+    if query == Some("broken") {
+        parts.push(Err(BoxError::from("broken off")));
+    }
+    let slowly = |part| async move {
+        // What came before it is sent meanwhile.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        part
+    };
+    http_body_util::StreamBody::new(futures_util::stream::iter(parts).then(slowly))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_http_1_0_that_breaks_off_is_reset() {
+    let fixture = plain(&limits());
+    for (query, whole) in [("whole", true), ("broken", false), ("whole", true)] {
+        let mut caller = fixture.connect().await;
+        send(&mut caller, &format!("GET /parts?{query} HTTP/1.0\r\n\r\n")).await;
+        let mut answer = Vec::new();
+        let end = soon(caller.read_to_end(&mut answer)).await;
+        let text = String::from_utf8(answer).unwrap();
+        assert!(text.starts_with("HTTP/1.0 200 OK\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\npart"), "{text}");
+        match end {
+            Ok(_) => assert!(whole, "{query} ended cleanly"),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                assert!(!whole, "{query}: {error}");
+            }
+        }
+    }
 }
