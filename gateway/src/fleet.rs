@@ -191,6 +191,7 @@ impl Fleet {
             settings,
             replicas: Vec::new(),
             reason: String::from("no replica has been started"),
+            next_start: None,
             wanted: 0,
             starting: 0,
             arrived: 0,

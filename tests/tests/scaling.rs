@@ -258,6 +258,25 @@ fn a_version_of_none_that_cannot_start_says_why() {
 }
 
 #[test]
+fn a_version_that_leaves_none_by_a_change_raises_no_alarm() {
+    let keys = "traffic: 100\nreplicas: 1";
+    let version = yaml::process("blue", &[], keys);
+    let gateway = Gateway::start(&yaml::open("iris", &[version]));
+    gateway.healthy("iris");
+    for count in [0, 2] {
+        let body = format!(r#"{{"replicas": {count}}}"#);
+        let path = "/v1/endpoints/iris/versions/blue";
+        let kind = "application/merge-patch+json";
+        let answer = gateway.admin_raw("PATCH", path, kind, body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        wait_replicas(&gateway, "ready", count);
+        wait_replicas(&gateway, "draining", 0);
+    }
+    gateway.healthy("iris");
+    assert_eq!(events(&gateway, "Unhealthy"), Vec::<String>::new());
+}
+
+#[test]
 fn the_last_hour_is_shown_and_planned_for() {
     let gateway = scaled("minReplicas: 1, maxReplicas: 4", "");
     let plan = gateway.cli_text(&["plan", "--rps", "20", "--seconds", "10"]);

@@ -10,7 +10,7 @@ use super::figures::Recent;
 use super::load::Load;
 use super::roster::{Refusal, Roster};
 use super::slot::Sender;
-use super::{Counts, FleetSettings, Replica};
+use super::{Counts, Fleet, FleetSettings, Replica, now};
 use crate::fault::Fault;
 use crate::id::ReplicaId;
 
@@ -21,6 +21,8 @@ pub(super) struct State {
     /// By the roster's keys.
     pub(super) replicas: Vec<Option<Known>>,
     pub(super) reason: String,
+    /// When a replica is started again next, where one waits for that.
+    pub(super) next_start: Option<Instant>,
     pub(super) wanted: u32,
     pub(super) starting: u32,
     pub(super) arrived: u64,
@@ -67,6 +69,12 @@ impl State {
         self.load.at(now, self.arrived, sums.busy, sums.queued);
     }
 
+    /// How long until a replica is started again; none where none is about to be.
+    fn start_in(&self, now: Instant) -> Option<Duration> {
+        let left = self.next_start?.duration_since(now);
+        (self.starting == 0 && !left.is_zero()).then_some(left)
+    }
+
     pub(super) fn fault(&self, refusal: Refusal, waited: Duration) -> Fault {
         let endpoint = self.settings.endpoint.clone();
         match refusal {
@@ -82,8 +90,19 @@ impl State {
             Refusal::NoReplica => Fault::NoReplica {
                 endpoint,
                 reason: self.reason.clone(),
-                retry_after: None,
+                retry_after: self.start_in(now()),
             },
         }
+    }
+}
+
+impl Fleet {
+    /// A replica is started again after this wait. Who finds none ready meanwhile
+    /// is told to come back then, at the first of such starts.
+    pub fn backs_off(&self, wait: Duration) {
+        let (now, mut state) = (now(), self.state.lock());
+        let before = state.next_start.filter(|next| *next > now);
+        let next = now + wait;
+        state.next_start = Some(before.map_or(next, |before| before.min(next)));
     }
 }

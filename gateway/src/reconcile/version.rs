@@ -94,6 +94,11 @@ impl VersionState {
 
     /// How many make the version healthy, from now on.
     pub(super) fn need(&mut self, needed: u32) {
+        // Of none wanted one more is no loss: its first start is still to come.
+        let here = |phase: &Phase| !matches!(phase, Phase::Starting | Phase::Draining);
+        if self.needed == 0 && needed > 0 && !self.phases.values().any(here) {
+            self.was_ready = false;
+        }
         self.needed = needed;
         self.tell();
     }
@@ -364,7 +369,10 @@ impl RunningVersion {
                 self.fleet.set_starting(starting);
             }
             ReplicaEvent::NotYet { .. } => {}
-            ReplicaEvent::BackOff { .. } => self.fleet.set_starting(starting),
+            ReplicaEvent::BackOff { wait, .. } => {
+                self.fleet.backs_off(*wait);
+                self.fleet.set_starting(starting);
+            }
         }
         told
     }

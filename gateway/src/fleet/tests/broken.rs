@@ -145,3 +145,24 @@ async fn an_ejection_beside_a_pause_is_in_vain_too() {
     let until = breaker::EJECTION_FIRST;
     assert_eq!(told(&fleet).await, (Duration::ZERO, Some(until)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_replica_says_when_the_next_start_is() {
+    let (fleet, _) = fleet_of(settings(1, 10, 500), 0);
+    let told = |fleet: &Arc<Fleet>| match fleet.slot(None).now_or_never().unwrap() {
+        Err(Fault::NoReplica { retry_after, .. }) => retry_after,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(&fleet), None);
+    let seconds = Duration::from_secs;
+    fleet.backs_off(seconds(12));
+    fleet.backs_off(seconds(7));
+    fleet.backs_off(seconds(25));
+    assert_eq!(told(&fleet), Some(seconds(7)));
+    advance(seconds(3)).await;
+    assert_eq!(told(&fleet), Some(seconds(4)));
+    advance(seconds(4)).await;
+    assert_eq!(told(&fleet), None);
+    fleet.backs_off(seconds(30));
+    assert_eq!(told(&fleet), Some(seconds(30)));
+}

@@ -70,6 +70,29 @@ fn a_version_is_healthy_when_its_replicas_are_ready() {
 }
 
 #[test]
+fn a_version_that_leaves_zero_by_a_change_is_on_its_way() {
+    // `minReplicas` 0 to 1, after it had replicas.
+    let mut state = VersionState::new(0);
+    state.take(&ReplicaEvent::Ready { id: id() });
+    state.take_out(0, |_| 0);
+    state.take(&ReplicaEvent::Stopped { id: id() });
+    assert_eq!(state.state().0, State::Healthy);
+    state.need(1);
+    assert_eq!(state.state().0, State::Transitioning);
+    state.take(&ReplicaEvent::Ready { id: id() });
+    assert_eq!(state.state().0, State::Healthy);
+    // From then on a loss is one.
+    state.take(&exited());
+    assert_eq!(state.state().0, State::Unhealthy);
+    // A replica that is there and does not answer is no start.
+    let mut state = VersionState::new(0);
+    state.take(&ReplicaEvent::Ready { id: id() });
+    state.take(&exited());
+    state.need(1);
+    assert_eq!(state.state().0, State::Unhealthy);
+}
+
+#[test]
 fn a_version_that_keeps_exiting_is_failed_and_says_why() {
     let mut state = VersionState::new(1);
     for _ in 0..FAILURES_MAX {
