@@ -117,6 +117,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     // changes: of ten thousand endpoints it is a hundred megabytes.
     let first = set.endpoints.first().cloned();
     let watch = watch.map(|watched| (watched, set.clone()));
+    let pruned = prune;
     let prune = Prune::of(prune, &empty, &Set::default());
     let files = Files { set, prune };
     let control = Control::start(
@@ -141,7 +142,7 @@ async fn serve(options: RunOptions, say: &mut dyn FnMut(&str)) -> anyhow::Result
     let shared = shared(&config, table, metrics, outbox, access);
     watch_memory(&shared.memory, &control, &tasks);
     if let Some((watched, set)) = watch {
-        let watch = Watch::new(watched, set, empty, Arc::clone(&control));
+        let watch = Watch::new(watched, set, empty, pruned, Arc::clone(&control));
         drop(tasks.spawn(watch.run(shared.tasks.clone())));
     }
     let result = up.serve(&shared, inherited, token, &mut signals, say).await;

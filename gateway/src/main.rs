@@ -51,9 +51,7 @@ fn run(line: &Run) -> Result<(), Failure> {
         addresses: line.addresses(),
         prune: line.prune(),
     });
-    if line.prune() {
-        app::wait_for_rest(line.paths());
-    }
+    let rested = !line.prune() || app::wait_for_rest(line.paths());
     let (set, empty) = line.set()?;
     let state =
         StateFolder::locate(line.state()).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -65,6 +63,9 @@ fn run(line: &Run) -> Result<(), Failure> {
         _ => log::Format::Text,
     };
     let lines = log::init(&filter, format).map_err(|error| Failure::Usage(error.to_string()))?;
+    if !rested {
+        tracing::warn!("the files kept changing: nothing is deleted at this start");
+    }
     let mut say = |text: &str| {
         // Whoever reads standard output may be gone; the gateway goes on.
         let _ = cli::say(text);
@@ -72,7 +73,7 @@ fn run(line: &Run) -> Result<(), Failure> {
     let result = app::run(
         RunOptions {
             set,
-            prune: line.prune(),
+            prune: line.prune() && rested,
             empty,
             watch,
             state,

@@ -150,6 +150,8 @@ fn nothing_is_pruned_for_files_that_say_nothing() {
     let input = given(&gateway, "", &["apply", "-f", "-", "--prune"]);
     check(&input, 1, "", "<stdin>: it is empty");
     let none = given(&gateway, "# none\n", &["diff", "-f", "-", "--prune"]);
+    check(&none, 5, "", "<stdin>: it is empty");
+    let none = given(&gateway, "~\n", &["diff", "-f", "-", "--prune"]);
     check(&none, 5, "", "--prune would delete all there are");
     assert_eq!(
         gateway.cli_text(&["get", "endpoints", "-o", "name"]),
@@ -368,6 +370,20 @@ fn a_host_moves_from_endpoint_to_endpoint_in_one_apply() {
         expect(&expected);
         check(&gateway.cli(&["diff", "-f", "set.yaml"]), 0, "", "");
     }
+    // As they are shown, with their revisions, each with the other's.
+    let shown = gateway.cli_text(&["get", "endpoints", "-o", "yaml"]);
+    let swapped = shown
+        .replace("q.example", "@")
+        .replace("r.example", "q.example");
+    write(&gateway, "set.yaml", &swapped.replace('@', "r.example"));
+    check(&apply(&[]), 0, "endpoint/one changed", "");
+    expect(&[("one", &["q.example"]), ("two", &["r.example"])]);
+    write(
+        &gateway,
+        "set.yaml",
+        &(endpoint("one", "r.example") + &endpoint("two", "q.example")),
+    );
+    check(&apply(&[]), 0, "endpoint/two changed", "");
     // Renamed, with its host.
     let renamed = endpoint("one", "r.example") + &endpoint("zwei", "q.example");
     write(&gateway, "set.yaml", &renamed);

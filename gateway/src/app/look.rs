@@ -104,13 +104,15 @@ fn rest(changed: Option<SystemTime>, now: SystemTime) -> Duration {
 }
 
 /// Waits until nothing in files and folders has changed for 2 s, at most 10 s:
-/// before a start that deletes what is in no file. Blocks its thread.
-pub fn wait_for_rest(paths: &[PathBuf]) {
+/// before a start that deletes what is in no file. Whether they came to rest.
+/// Blocks its thread.
+#[must_use]
+pub fn wait_for_rest(paths: &[PathBuf]) -> bool {
     let begun = Instant::now();
     loop {
         let left = rest(last_change(paths), wall_clock());
         if left.is_zero() || begun.elapsed() + left > START_WAIT_MAX {
-            return;
+            return left.is_zero();
         }
         std::thread::sleep(left);
     }

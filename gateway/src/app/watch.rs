@@ -72,15 +72,18 @@ struct Texts {
 }
 
 impl Watch {
-    /// Of a gateway that came up with `set`, when files of these names were empty.
+    /// Of a gateway that came up with `set`, or without it where that was refused,
+    /// when files of these names were empty; `pruned`: what is in none was deleted.
     pub(super) fn new(
         watched: Watched,
         set: Set,
         empty: BTreeSet<String>,
+        pruned: bool,
         control: Arc<Control>,
     ) -> Self {
+        let refused = control.files_refused();
         Self {
-            pruned: watched.prune && empty.is_empty(),
+            pruned: pruned && empty.is_empty() && !refused,
             absence: Absence::default(),
             missing: String::new(),
             empty,
@@ -88,9 +91,9 @@ impl Watch {
             control,
             config: set.config.clone(),
             settings: settings(&set),
-            applied: set,
+            applied: if refused { Set::default() } else { set },
             seen: None,
-            refused: false,
+            refused,
         }
     }
 

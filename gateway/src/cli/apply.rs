@@ -3,7 +3,7 @@
 //! All files are checked (`resources`), then each resource by the gateway without a
 //! change; only where none is refused is the first one written. Called by `cli`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use clap::Args;
@@ -92,18 +92,29 @@ impl Apply {
         let claims: Vec<Claim> = steps.iter().map(Step::claim).collect();
         let hosts: Vec<_> = gone.iter().map(|one| hosts(&one.shown)).collect();
         let mut left: Vec<Option<&Gone>> = gone.iter().map(Some).collect();
+        // What a part of a document raised its revision to.
+        let mut raised: BTreeMap<usize, Value> = BTreeMap::new();
         for turn in turns(&claims, &hosts) {
             match turn {
                 Turn::Write(at) => {
                     if let (Some(document), Some(step)) = (documents.get(at), steps.get(at)) {
-                        self.write(gateway, read, document, step).await?;
+                        let mut document = document.clone();
+                        if let Some(named) = document.value.pointer_mut("/metadata/revision")
+                            && let Some(raised) = raised.remove(&at)
+                        {
+                            *named = raised;
+                        }
+                        self.write(gateway, read, &document, step).await?;
                     }
                 }
                 Turn::Part(at, keep) => {
                     if let Some(document) = documents.get(at).filter(|_| !self.dry_run) {
                         let part = with_hosts(&document.value, |host| keep.contains(host));
                         let sent = write(gateway, document, &part, "").await;
-                        sent.map_err(|failure| placed(failure, &read.sources, document))?;
+                        let shown =
+                            sent.map_err(|failure| placed(failure, &read.sources, document))?;
+                        let revision = shown.pointer("/metadata/revision").cloned();
+                        raised.extend(revision.map(|revision| (at, revision)));
                     }
                 }
                 Turn::Delete(at) => {

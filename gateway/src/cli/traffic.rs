@@ -83,11 +83,13 @@ impl Traffic {
 /// where something is left over. What they get now may be less, as long as one
 /// of them is not ready.
 fn meant(shown: &Value, endpoint: &str, shares: &[(String, f64)]) -> Vec<Named> {
+    // Shares have decimals, which do not add up as floats.
     let all: f64 = shares.iter().map(|(_, share)| share).sum();
+    let rests = all < 100.0 - 1e-6;
     let versions = row::versions(shown);
     let names = versions.iter().filter_map(|version| {
         let name = text(version, "/metadata/name");
-        let rest = version.pointer("/spec/default") == Some(&Value::Bool(true)) && all < 100.0;
+        let rest = version.pointer("/spec/default") == Some(&Value::Bool(true)) && rests;
         let own = shares.iter().any(|(of, share)| of == name && *share > 0.0);
         (own || rest).then(|| name.to_owned())
     });

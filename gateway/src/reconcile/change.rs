@@ -63,9 +63,6 @@ impl Control {
         what: &str,
     ) -> Result<Written, ControlError> {
         let _change = self.change.lock().await;
-        if let Ok(running) = self.endpoint_running(name) {
-            version::keeps_default(&running.document, &document)?;
-        }
         self.put(name, document, manner, what).await
     }
 
@@ -84,7 +81,6 @@ impl Control {
         let running = self.endpoint_running(name)?;
         let mut document = running.document.clone();
         merge(&mut document, patch);
-        version::keeps_default(&running.document, &document)?;
         self.put(name, document, manner, "patched").await
     }
 
@@ -210,22 +206,32 @@ impl Control {
         if let Ok(running) = self.endpoint_running(name) {
             version::keep_properties(&running.document, &mut document);
         }
-        self.put(
-            name,
-            document,
-            manner,
-            &format!("rolled back to revision {to}"),
-        )
-        .await
+        let what = format!("rolled back to revision {to}");
+        // Its default is that revision's.
+        self.put_where(name, document, manner, &what, |_, _| Ok(()))
+            .await
     }
 
     /// Under the change lock.
     async fn put(
         self: &Arc<Self>,
         name: &str,
+        document: Value,
+        manner: Manner,
+        what: &str,
+    ) -> Result<Written, ControlError> {
+        self.put_where(name, document, manner, what, version::keeps_default)
+            .await
+    }
+
+    /// Under the change lock; `allowed` of what was there and what is to be.
+    async fn put_where(
+        self: &Arc<Self>,
+        name: &str,
         mut document: Value,
         manner: Manner,
         what: &str,
+        allowed: fn(&Value, &Value) -> Result<(), ControlError>,
     ) -> Result<Written, ControlError> {
         let before = self.endpoint_running(name).ok();
         let current = before.as_ref().map_or(0, |before| before.revision);
@@ -240,6 +246,9 @@ impl Control {
             version::lost_properties(&before.document, &document)
         });
         let spec = with_problems(spec, lost)?;
+        if let Some(before) = &before {
+            allowed(&before.document, &document)?;
+        }
         let unchanged = before
             .as_ref()
             .is_some_and(|before| before.document == document);

@@ -12,8 +12,13 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::ControlError;
+use crate::durable;
 use crate::event::Events;
 use crate::store::{self, Change, FileStore, Revision, StoreError, Stored, Trouble};
+
+/// Says that the store is not the one of before, until somebody takes it away: a
+/// second start would not know.
+const MISSING: &str = "store.missing";
 
 /// What a gateway that had endpoints or plugins leaves beside its store.
 const BESIDE: [&str; 2] = ["keys.json", "plugins"];
@@ -50,21 +55,31 @@ impl Custody {
             }),
         };
         match FileStore::open(state, revisions) {
-            Ok(store) => {
-                if store.is_new() && BESIDE.iter().any(|name| state.join(name).exists()) {
-                    custody.tell_missing();
-                }
-                custody.held.lock().store = Some(Arc::new(store));
-            }
+            Ok(store) => custody.take(store),
             Err(error) => custody.fail(error),
         }
         custody
     }
 
+    /// The store is open.
+    fn take(&self, store: FileStore) {
+        let there = |name: &&str| self.state.join(name).exists();
+        let marker = self.state.join(MISSING);
+        if store.is_new() && BESIDE.iter().any(there) {
+            if let Err(error) = durable::write(&marker, b"") {
+                tracing::warn!(%error, "{} could not be written", marker.display());
+            }
+            self.tell_missing();
+        } else if marker.exists() {
+            self.tell_missing();
+        }
+        self.held.lock().store = Some(Arc::new(store));
+    }
+
     fn tell_missing(&self) {
         let state = self.state.display();
         let what = format!(
-            "there was no store.db in {state}, which was in use before: what was changed over the API is not known any more, and files are applied as if for the first time; where there is a copy of store.db, stop the gateway and put it back"
+            "there was no store.db in {state}, which was in use before: what was changed over the API is not known any more, and files are applied as if for the first time; where there is a copy of store.db, stop the gateway and put it back; contents of plugins are kept until you remove {MISSING} there"
         );
         tracing::error!("{what}");
         self.events.tell("StoreMissing", "gateway", &what);
@@ -173,9 +188,7 @@ impl Custody {
         let open = self.held.lock().store.clone();
         let tried = match open {
             Some(store) => store.probe(),
-            None => FileStore::open(&self.state, self.revisions).map(|store| {
-                self.held.lock().store = Some(Arc::new(store));
-            }),
+            None => FileStore::open(&self.state, self.revisions).map(|store| self.take(store)),
         };
         match tried {
             Ok(()) => self.recover(),

@@ -51,7 +51,7 @@ impl Control {
         let plugin = self.plugin_running(name)?;
         let created = block_in_place(|| plugin.folder.store(&found.digest, &component))
             .map_err(|error| ControlError::Store(error.to_string()))?;
-        self.sweep(&plugin.spec.name);
+        self.sweep_but(&plugin.spec.name, Some(&found.digest));
         Ok(Pushed {
             digest: found.digest.as_str().to_owned(),
             role: found.role.as_str(),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Control;
 use super::change::PLUGIN;
 use super::plugins::{PluginFolder, Record};
+use crate::id::Digest;
 use crate::name::Name;
 
 /// Contents that stay because they came last, whether or not they ever decided:
@@ -49,6 +50,12 @@ impl Control {
     /// lock. That it cannot is told and stops nothing: it is tried again after the
     /// next change.
     pub(super) fn sweep(&self, name: &Name) {
+        self.sweep_but(name, None);
+    }
+
+    /// The same where one content just came, which may not be the newest by the
+    /// clock of the machine.
+    pub(super) fn sweep_but(&self, name: &Name, came: Option<&Digest>) {
         // Not before what is stored runs, nor while it may not be all there is.
         if self.starting() || self.custody.warning().is_some() {
             return;
@@ -61,7 +68,8 @@ impl Control {
         let running = self.plugin_running(name.as_str()).ok();
         let record = running.as_ref().map(|running| &running.record);
         let pinned = running.as_ref().and_then(|one| one.spec.digest.as_ref());
-        let needed = needed(record, pinned.map(|digest| digest.as_str()), &kept);
+        let mut needed = needed(record, pinned.map(|digest| digest.as_str()), &kept);
+        needed.extend(came.map(Digest::to_string));
         // One that is gone can only come back by a revision.
         let spare = if running.is_some() { NEWEST_KEPT } else { 0 };
         let folder = PluginFolder::at(&self.state, name);

@@ -152,9 +152,12 @@ impl Control {
             },
             prune: Prune::Nothing,
         };
-        if self.settle(&stored, false).await.is_err() {
+        // A build that takes less than the one before may refuse what is stored.
+        if plan(&stored, &shelf, true).is_err() {
             return Err(refused);
         }
+        // Of nothing that the files name, plugins' sources too, anything is taken.
+        self.settle(&stored, true).await?;
         self.tell_refused(&refused.to_string());
         Ok(())
     }
@@ -190,6 +193,11 @@ impl Control {
         tracing::warn!("{what}");
         self.events.tell("FilesRefused", "gateway", &what);
         self.facts.write().files = Some(what);
+    }
+
+    /// Whether the files, as they were last read, are not applied.
+    pub fn files_refused(&self) -> bool {
+        self.facts.read().files.is_some()
     }
 
     /// Tells what of the files waits for a restart; none: nothing does.

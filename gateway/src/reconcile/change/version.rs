@@ -177,6 +177,8 @@ fn none(endpoint: &str, version: &str) -> ControlError {
 fn set(document: &mut Value, name: &str, body: Value) -> Result<Option<Value>, ControlError> {
     let default = default_of(document);
     let found = position(document, name);
+    let endpoint = document.pointer("/metadata/name").and_then(Value::as_str);
+    let endpoint = endpoint.map(str::to_owned);
     let Some(versions) = versions_of(document) else {
         return Err(refuse("spec.versions", "not a list"));
     };
@@ -187,7 +189,7 @@ fn set(document: &mut Value, name: &str, body: Value) -> Result<Option<Value>, C
     };
     version.remove("status");
     let metadata = version.remove("metadata");
-    let revision = revision_of(metadata, &format!("{at}.metadata"))?;
+    let revision = revision_of(metadata, &format!("{at}.metadata"), endpoint.as_deref())?;
     match version.get("name") {
         None | Some(Value::Null) => {}
         Some(Value::String(given)) if given == name => {}
@@ -220,15 +222,23 @@ fn set(document: &mut Value, name: &str, body: Value) -> Result<Option<Value>, C
     Ok(revision)
 }
 
-/// The revision that the metadata of a version name; there is nothing else in
-/// them, and a misspelt revision must not be taken for none.
-fn revision_of(metadata: Option<Value>, at: &str) -> Result<Option<Value>, ControlError> {
+/// The revision that the metadata of a version name. There is nothing else in
+/// them but, in a list, the endpoint's name; a misspelt revision must not be taken
+/// for none.
+fn revision_of(
+    metadata: Option<Value>,
+    at: &str,
+    endpoint: Option<&str>,
+) -> Result<Option<Value>, ControlError> {
     let mut metadata = match metadata {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(metadata)) => metadata,
         Some(_) => return Err(refuse(at, "not an object")),
     };
     let revision = metadata.remove("revision");
+    if endpoint.is_some() && metadata.get("endpoint").and_then(Value::as_str) == endpoint {
+        metadata.remove("endpoint");
+    }
     if metadata.is_empty() {
         return Ok(revision);
     }
@@ -511,6 +521,19 @@ mod tests {
             "blue",
             json!({ "metadata": { "revisoin": 1 } }),
             &json!(typo),
+        );
+        let other = "spec.versions[0].metadata.endpoint: no such key";
+        check(
+            &blue,
+            "blue",
+            json!({ "metadata": { "endpoint": "rose" } }),
+            &json!(other),
+        );
+        check(
+            &blue,
+            "blue",
+            json!({ "metadata": { "endpoint": "iris", "revision": 1 } }),
+            &blue,
         );
         let number = "spec.versions[0].metadata: not an object";
         check(&blue, "blue", json!({ "metadata": 5 }), &json!(number));
