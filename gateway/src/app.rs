@@ -386,7 +386,7 @@ impl Signals {
     }
 }
 
-/// Measures the process until the gateway stops.
+/// Begins to measure the process, until the gateway stops.
 fn watch_memory(memory: &Arc<Memory>, control: &Arc<Control>, tasks: &Tasks) {
     let (memory, control) = (Arc::clone(memory), Arc::clone(control));
     let stop = tasks.clone();

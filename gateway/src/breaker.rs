@@ -333,8 +333,8 @@ impl Health {
     }
 
     /// Until when it takes nothing because the model asked for that.
-    #[must_use]
-    pub fn paused_until(&self) -> Option<Instant> {
+    #[cfg(test)]
+    fn paused_until(&self) -> Option<Instant> {
         self.paused
     }
 

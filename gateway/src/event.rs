@@ -65,6 +65,16 @@ impl Events {
     /// Tells of an event, in the log too.
     pub fn tell(&self, kind: &'static str, object: &str, message: &str) {
         tracing::info!(kind, object, "{message}");
+        self.keep(kind, object, message);
+    }
+
+    /// The same of what somebody has to look at.
+    pub fn warn(&self, kind: &'static str, object: &str, message: &str) {
+        tracing::warn!(kind, object, "{message}");
+        self.keep(kind, object, message);
+    }
+
+    fn keep(&self, kind: &'static str, object: &str, message: &str) {
         let time = jiff::Timestamp::try_from(wall_clock())
             .unwrap_or_default()
             .to_string();

@@ -291,21 +291,20 @@ impl Control {
     /// Tells that no new exchange is taken past the limit in bytes, or that they
     /// are taken again: in the log, as an event, and in status meanwhile.
     pub fn tell_memory(&self, over: bool, limit: u64) {
-        let (kind, what) = if over {
-            let what = format!(
-                "past limits.memory of {} MiB: no new exchange is taken (503 out-of-memory)",
-                limit >> 20
-            );
-            ("MemoryOver", what)
-        } else {
-            (
-                "MemoryRecovered",
-                "new exchanges are taken again".to_owned(),
+        let (on, limit) = ("gateway", limit >> 20);
+        let what = over.then(|| {
+            format!(
+                "past limits.memory of {limit} MiB: no new exchange is taken (503 out-of-memory)"
             )
-        };
-        tracing::warn!("{what}");
-        self.events.tell(kind, "gateway", &what);
-        self.facts.write().memory = over.then_some(what);
+        });
+        match &what {
+            Some(what) => self.events.warn("MemoryOver", on, what),
+            None => {
+                let what = "new exchanges are taken again";
+                self.events.tell("MemoryRecovered", on, what);
+            }
+        }
+        self.facts.write().memory = what;
     }
 
     /// What happened.

@@ -225,7 +225,9 @@ impl Watch {
         let gone: Vec<&str> = gone.iter().map(|one| one.as_str()).collect();
         let gone = gone.join(", ");
         if !gone.is_empty() && gone != self.missing {
-            tracing::info!("in no file now, and gone if that stays so for {GONE_AFTER:?}: {gone}");
+            tracing::info!(
+                "in no file now; counts as gone if that stays so for {GONE_AFTER:?}: {gone}"
+            );
         }
         self.missing = gone;
         let after = self.look().await;

@@ -81,8 +81,7 @@ impl Custody {
         let what = format!(
             "there was no store.db in {state}, which was in use before: what was changed over the API is not known any more, and files are applied as if for the first time; where there is a copy of store.db, stop the gateway and put it back; contents of plugins are kept until you remove {MISSING} there"
         );
-        tracing::error!("{what}");
-        self.events.tell("StoreMissing", "gateway", &what);
+        self.events.warn("StoreMissing", "gateway", &what);
         self.held.lock().found = Some(what);
     }
 
@@ -209,8 +208,7 @@ impl Custody {
         let before = self.held.lock().trouble.replace(error);
         // Told once, not at every change that is refused.
         if before.is_none() {
-            tracing::error!("{words}");
-            self.events.tell("StoreFailed", "gateway", &words);
+            self.events.warn("StoreFailed", "gateway", &words);
         }
     }
 }

@@ -190,8 +190,7 @@ impl Control {
     /// and in status until they are.
     pub fn tell_refused(&self, why: &str) {
         let what = format!("the files are not applied, and what runs goes on: {why}");
-        tracing::warn!("{what}");
-        self.events.tell("FilesRefused", "gateway", &what);
+        self.events.warn("FilesRefused", "gateway", &what);
         self.facts.write().files = Some(what);
     }
 
@@ -204,8 +203,7 @@ impl Control {
     pub fn tell_restart(&self, what: Option<String>) {
         let before = std::mem::replace(&mut self.facts.write().restart, what.clone());
         if let Some(what) = what.filter(|what| before.as_ref() != Some(what)) {
-            tracing::warn!("{what}");
-            self.events.tell("RestartNeeded", "gateway", &what);
+            self.events.warn("RestartNeeded", "gateway", &what);
         }
     }
 
